@@ -20,7 +20,7 @@ const LINES_PER_WRITE: usize = 128;
 /// One line of a streamed list.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Item<T> {
+pub(super) enum Line<T> {
     /// One of the list.
     Item(T),
     /// All are told; nothing comes after it.
@@ -32,13 +32,13 @@ pub(super) enum Item<T> {
 /// Turns a stream of results into lines that end with `Done` or `Error`.
 pub(super) fn items<T: Send + 'static>(
     results: impl Stream<Item = Result<T, Failure>> + Send + 'static,
-) -> impl Stream<Item = Item<T>> + Send + 'static {
+) -> impl Stream<Item = Line<T>> + Send + 'static {
     stream::unfold(Some(Box::pin(results)), |results| async move {
         let mut results = results?;
         Some(match results.next().await {
-            Some(Ok(item)) => (Item::Item(item), Some(results)),
-            Some(Err(failure)) => (Item::Error(failure), None),
-            None => (Item::Done {}, None),
+            Some(Ok(item)) => (Line::Item(item), Some(results)),
+            Some(Err(failure)) => (Line::Error(failure), None),
+            None => (Line::Done {}, None),
         })
     })
 }
@@ -114,10 +114,10 @@ impl Lines {
     pub(super) fn into_items<T: DeserializeOwned + Send + 'static>(self) -> Items<T> {
         stream::unfold(Some(self), |lines| async move {
             let mut lines = lines?;
-            match lines.next::<Item<T>>().await {
-                Ok(Some(Item::Item(item))) => Some((Ok(item), Some(lines))),
-                Ok(Some(Item::Done {})) => None,
-                Ok(Some(Item::Error(failure))) => Some((Err(failure), None)),
+            match lines.next::<Line<T>>().await {
+                Ok(Some(Line::Item(item))) => Some((Ok(item), Some(lines))),
+                Ok(Some(Line::Done {})) => None,
+                Ok(Some(Line::Error(failure))) => Some((Err(failure), None)),
                 Ok(None) => Some((Err(ControlError::Lost { source: None }.into()), None)),
                 Err(error) => Some((Err(error.into()), None)),
             }

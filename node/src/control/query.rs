@@ -19,8 +19,11 @@ pub(super) fn push(uri: &mut String, key: &str, value: impl Display) {
     let _ = write!(uri, "{mark}{key}={}", utf8_percent_encode(&value, ESCAPED));
 }
 
+/// A key and its value.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// The pairs of a query, decoded.
-pub(super) fn pairs(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Failure> {
+pub(super) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Failure> {
     query
         .split('&')
         .filter(|pair| !pair.is_empty())

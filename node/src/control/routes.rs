@@ -16,7 +16,7 @@ use super::{Service, query, reply};
 use crate::api::{BytesRequest, EntriesRequest, Failure, FailureKind};
 
 /// Longest body of a request: room for some thousand paths.
-const MAX_REQUEST_BYTES: usize = 4 << 20;
+pub(super) const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// For how long a first provider is looked for when a request does not say.
 const DEFAULT_TIMEOUT_MS: u64 = 15_000;
 
