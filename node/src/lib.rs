@@ -10,4 +10,6 @@ pub mod api;
 
 pub mod control;
 mod network;
-mod store;
+// Not part of the face; public so that the benchmark and the tests of other crates can reach it.
+#[doc(hidden)]
+pub mod store;
