@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shoal_protocol::manifest::{Entry, EntryKind, EntryPath};
+use shoal_protocol::manifest::{Entry, EntryKind, EntryPath, Target};
 
 use super::PublishError;
 
@@ -21,6 +21,16 @@ pub(crate) enum Scan {
     File(Source),
     /// A folder: its entries in the order of their path's bytes.
     Folder(Vec<ScannedEntry>),
+}
+
+impl Scan {
+    /// Bytes that there are to read.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::File(source) => source.stamp.bytes,
+            Self::Folder(entries) => entries.iter().map(|scanned| scanned.entry.kind.size()).sum(),
+        }
+    }
 }
 
 /// An entry, and for a file where its bytes are.
@@ -155,7 +165,8 @@ fn scan_one(
             .into_os_string()
             .into_string()
             .map_err(|_| PublishError::NotUtf8Target { path: path.to_owned() })?;
-        let entry = Entry { path: entry_path()?, kind: EntryKind::Symlink { target } };
+        let target = Target::new(target).map_err(|source| PublishError::BadTarget { path: path.to_owned(), source })?;
+        let entry = Entry { path: entry_path()?, kind: EntryKind::Symlink(target) };
         found.push(ScannedEntry { entry, source: None });
         return Ok(());
     }
