@@ -162,7 +162,7 @@ pub(crate) struct CatArgs {
     #[arg(value_name = "HASH[/PATH]")]
     pub(crate) target: Target,
     /// Only bytes A to B, both counted from 0 and included; B may be left out
-    #[arg(long, value_name = "A-B", value_parser = parse_range)]
+    #[arg(long, value_name = "A-B", value_parser = parse_range, allow_hyphen_values = true)]
     pub(crate) range: Option<ByteRange>,
     #[command(flatten)]
     pub(crate) sources: SourceArgs,

@@ -16,9 +16,9 @@ fn parse(line: &str) -> Result<Arguments, clap::Error> {
     Arguments::try_parse_from(words(line))
 }
 
-fn check_wrong(line: &str, words: &[&str]) {
+fn check_wrong(line: &str, parts: &[&str]) {
     let text = crate::usage::one_line(&parse(line).unwrap_err(), &words(line));
-    for word in words {
+    for word in parts {
         assert!(text.contains(word), "{line}: {text} lacks {word}");
     }
     assert!(!text.contains('\n'), "{text}");
@@ -55,7 +55,10 @@ fn what_the_contract_shows_is_taken() {
 
 #[test]
 fn wrong_usage_names_the_flag_and_the_reason() {
-    check_wrong("shoal fetch HASH --limit-down fast", &["--limit-down", "fast", "not a rate", "see `shoal fetch --help`"]);
+    check_wrong(
+        "shoal fetch HASH --limit-down fast",
+        &["--limit-down", "fast", "not a rate", "see `shoal fetch --help`"],
+    );
     check_wrong("shoal fetch HASH --limit-down 99999999PiB", &["--limit-down", "64 bits"]);
     check_wrong("shoal fetch HASH --timeout 5", &["--timeout", "duration"]);
     check_wrong("shoal fetch abc", &["HASH|LINK", "56 characters", "this has 3"]);

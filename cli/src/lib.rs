@@ -105,9 +105,17 @@ fn in_runtime(arguments: Arguments, output: &mut Output) -> Outcome {
 
 /// Sends the node's log to stderr, as much of it as was asked for.
 fn start_log(arguments: &Arguments) {
+    let daemon = matches!(arguments.command, args::Command::Daemon(_));
     let level = match (arguments.global.quiet, arguments.global.verbose) {
         (true, _) => "off",
-        (false, 0) => "error",
+        // A command says what happened itself, in one line.
+        (false, 0) => {
+            if daemon {
+                "warn"
+            } else {
+                "off"
+            }
+        }
         (false, 1) => "warn,shoal_node=info,shoal_cli=info",
         (false, _) => "info,shoal_node=debug,shoal_cli=debug",
     };

@@ -66,6 +66,7 @@ pub(crate) struct Output {
     color_stdout: bool,
     color_stderr: bool,
     draws: bool,
+    stdout_terminal: bool,
 }
 
 impl Output {
@@ -96,6 +97,7 @@ impl Output {
             color_stdout: color(stdout.terminal),
             color_stderr: color(stderr.terminal),
             draws: stderr.terminal,
+            stdout_terminal: stdout.terminal,
         }
     }
 
@@ -104,9 +106,14 @@ impl Output {
         self.manner.json
     }
 
-    /// Whether stderr is a terminal on which a line may be drawn over.
-    pub(crate) fn draws(&self) -> bool {
-        self.draws && self.manner.verbosity >= Verbosity::Normal
+    /// Where a story for people goes that is the result itself: stdout, unless that is for JSON.
+    pub(crate) fn story(&mut self) -> &mut (dyn Write + Send) {
+        if self.manner.json { &mut self.stderr } else { &mut self.stdout }
+    }
+
+    /// Whether the story's lines may be drawn over.
+    pub(crate) fn tells_live(&self) -> bool {
+        if self.manner.json { self.draws } else { self.stdout_terminal }
     }
 
     /// A result on a line of its own. The text must be safe for a terminal.

@@ -1,10 +1,10 @@
 //! The node that a command talks to: one that runs already, or its own.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use shoal_node::api::{Event, FailureKind};
+use shoal_node::api::{Event, Failure, FailureKind, Status};
 use shoal_node::control::{Client, Events, Service};
 
 use crate::interrupt::Interrupt;
@@ -15,10 +15,14 @@ use crate::settings::Settings;
 use crate::stop::{Outcome, Stop};
 use crate::target::Target;
 
-/// How long a node that holds the home may take until it answers.
+/// How long a node that runs in the home may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// Pause between two looks for it.
-const ANSWER_PAUSE: Duration = Duration::from_millis(50);
+/// How long another command that holds the home for itself may take to finish.
+const TURN_DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between two looks at a home that is held.
+const TURN_PAUSE: Duration = Duration::from_millis(50);
+/// What the status of a node says that stays away from the network.
+const OFFLINE: &str = "offline";
 
 /// Whether a command needs others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,39 +33,65 @@ pub(crate) enum Reach {
     Offline,
 }
 
+/// The node of a home.
+pub(crate) enum Found {
+    /// One that ran already.
+    Running(Client, Box<Status>),
+    /// One that was started for this command.
+    Own(OwnNode),
+}
+
+/// Finds the node of the home, or starts one.
+///
+/// Another command may hold the home for a moment with a node of its own that stays away from the network, or that
+/// has just begun or is about to end; this waits for its turn then.
+pub(crate) async fn find(settings: &Settings, reach: Reach) -> Outcome<Found> {
+    let deadline = Instant::now() + TURN_DEADLINE;
+    loop {
+        let held_by = match running(settings).await? {
+            Some((_, status)) if reach == Reach::Network && status.dht_mode == OFFLINE => {
+                "another command works there without the network; run this again when it is done"
+            }
+            Some((client, status)) => return Ok(Found::Running(client, Box::new(status))),
+            None => match OwnNode::start(&node_settings(settings, reach)).await {
+                Ok(own) => return Ok(Found::Own(own)),
+                Err(StartError::Locked) => "another process holds it and does not answer; end that one",
+                Err(StartError::Failure(failure)) => return Err(failure.into()),
+            },
+        };
+        if Instant::now() >= deadline {
+            let home = settings.home.value.display();
+            let message = format!("cannot use {home}: {held_by}, or name another folder with --home");
+            return Err(Stop::new(FailureKind::Failed, message));
+        }
+        tokio::time::sleep(TURN_PAUSE).await;
+    }
+}
+
 /// A way to a node.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    network: String,
     own: Option<OwnNode>,
 }
 
 impl Session {
     /// Finds the node of the home, or starts one.
     pub(crate) async fn open(settings: &Settings, reach: Reach, output: &mut Output) -> Outcome<Self> {
-        if let Some(client) = running(settings).await? {
-            return Ok(Self::of_running(client, settings, output));
+        match find(settings, reach).await? {
+            Found::Running(client, status) => {
+                let flags = settings.network_flags();
+                if !flags.is_empty() {
+                    let (flags, home) = (flags.join(", "), settings.home.value.display());
+                    output.warn(&format!("{flags}: in vain, the node that runs in {home} keeps its own settings"));
+                }
+                Ok(Self { client, network: status.network, own: None })
+            }
+            Found::Own(own) => {
+                let (client, status) = answering(settings).await?;
+                Ok(Self { client, network: status.network, own: Some(own) })
+            }
         }
-        match OwnNode::start(&node_settings(settings, reach)).await {
-            Ok(own) => match running(settings).await? {
-                Some(client) => Ok(Self { client, own: Some(own) }),
-                None => Err(Stop::new(FailureKind::Failed, "the node started but does not answer")),
-            },
-            // Somebody else was quicker: theirs will answer in a moment.
-            Err(StartError::Locked) => match wait_for_running(settings).await? {
-                Some(client) => Ok(Self::of_running(client, settings, output)),
-                None => Err(locked(settings)),
-            },
-            Err(StartError::Failure(failure)) => Err(failure.into()),
-        }
-    }
-
-    fn of_running(client: Client, settings: &Settings, output: &mut Output) -> Self {
-        let flags = settings.network_flags();
-        if !flags.is_empty() {
-            let home = settings.home.value.display();
-            output.warn(&format!("{}: in vain, the node that runs in {home} has its own settings", flags.join(", ")));
-        }
-        Self { client, own: None }
     }
 
     /// Whether this process is the node.
@@ -70,15 +100,14 @@ impl Session {
     }
 
     /// Refuses a link of another network.
-    pub(crate) async fn check_network(&self, target: &Target) -> Outcome {
-        let Some(wanted) = &target.hints.network else { return Ok(()) };
-        let network = self.client.status().await?.network;
-        if *wanted == network {
-            return Ok(());
+    pub(crate) fn check_network(&self, target: &Target) -> Outcome {
+        match &target.hints.network {
+            Some(wanted) if *wanted != self.network => Err(Stop::usage(format!(
+                "the link is of the network {wanted:?}, this node is in {:?}; use --network {wanted} with a home of its own",
+                self.network
+            ))),
+            _ => Ok(()),
         }
-        Err(Stop::usage(format!(
-            "the link is of the network {wanted:?}, this node is in {network:?}; use a home of its own with --network {wanted}"
-        )))
     }
 
     /// Stops the own node, if there is one.
@@ -131,15 +160,12 @@ async fn show<T>(
 }
 
 /// Asks a plain question unless the person wants to stop first.
-pub(crate) async fn ask<T>(
-    question: impl Future<Output = Result<T, shoal_node::api::Failure>>,
-    interrupt: &Interrupt,
-) -> Outcome<T> {
+pub(crate) async fn ask<T>(question: impl Future<Output = Result<T, Failure>>, interrupt: &Interrupt) -> Outcome<T> {
     Ok(interrupt.or(question).await??)
 }
 
 /// What a node of these settings needs to know.
-pub(crate) fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
+fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
     NodeSettings {
         home: settings.home.value.clone(),
         network: settings.network.value.clone(),
@@ -152,13 +178,13 @@ pub(crate) fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
     }
 }
 
-/// A client of the node that runs in the home and answers.
-pub(crate) async fn running(settings: &Settings) -> Outcome<Option<Client>> {
+/// A client of the node that runs in the home, and how that node is.
+async fn running(settings: &Settings) -> Outcome<Option<(Client, Status)>> {
     let home = &settings.home.value;
     let Some(client) = Client::connect(home).await? else { return Ok(None) };
     // A node that is stopped or stuck takes connections as well; better to know before an operation without end.
-    match tokio::time::timeout(ANSWER_DEADLINE, client.identity()).await {
-        Ok(Ok(_)) => Ok(Some(client)),
+    match tokio::time::timeout(ANSWER_DEADLINE, client.status()).await {
+        Ok(Ok(status)) => Ok(Some((client, status))),
         // It ended in between.
         Ok(Err(_)) if Client::connect(home).await?.is_none() => Ok(None),
         Ok(Err(failure)) => Err(failure.into()),
@@ -169,25 +195,10 @@ pub(crate) async fn running(settings: &Settings) -> Outcome<Option<Client>> {
     }
 }
 
-async fn wait_for_running(settings: &Settings) -> Outcome<Option<Client>> {
-    let look = async {
-        loop {
-            if let Some(client) = running(settings).await? {
-                return Ok(Some(client));
-            }
-            tokio::time::sleep(ANSWER_PAUSE).await;
-        }
-    };
-    tokio::time::timeout(ANSWER_DEADLINE, look).await.unwrap_or(Ok(None))
-}
-
-/// Another process holds the home.
-pub(crate) fn locked(settings: &Settings) -> Stop {
-    let home = settings.home.value.display();
-    Stop::new(
-        FailureKind::Failed,
-        format!("another shoal process uses {home} and does not answer; end it, or name another folder with --home"),
-    )
+/// The node that this process has just started.
+pub(crate) async fn answering(settings: &Settings) -> Outcome<(Client, Status)> {
+    let message = "the node has started but does not answer on its control socket; try again with -vv";
+    running(settings).await?.ok_or_else(|| Stop::new(FailureKind::Failed, message))
 }
 
 #[cfg(test)]
@@ -216,7 +227,7 @@ mod tests {
         let seen = ["fetching 7 B", "note n"];
         let free = Interrupt::default();
         assert_eq!(check(with(Some(Event::Done(3))), &seen, &free).await, Ok(3));
-        let failure = shoal_node::api::Failure::new(FailureKind::Denied, "full");
+        let failure = Failure::new(FailureKind::Denied, "full");
         let ended = check(with(Some(Event::Error(failure.clone()))), &seen, &free).await;
         assert_eq!(ended, Err(Stop::Failure(failure)));
         assert_eq!(check(with(None), &seen, &free).await.unwrap_err().exit_code(), 1);

@@ -23,7 +23,10 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let (number, unit) = match UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, *unit))) {
         Some((number, unit)) => (number.trim_end(), unit),
-        None if lower.strip_suffix(['k', 'm', 'g', 't', 'p']).is_some_and(|number| number.ends_with(|c: char| c.is_ascii_digit())) => {
+        None if lower
+            .strip_suffix(['k', 'm', 'g', 't', 'p'])
+            .is_some_and(|number| number.ends_with(|c: char| c.is_ascii_digit())) =>
+        {
             return Err(format!("{text:?} could be powers of 1000 or of 1024; write it like 64KB or 64KiB"));
         }
         None => (lower.as_str(), 1),

@@ -1,16 +1,16 @@
 //! `shoal daemon`: the node in the foreground.
 
 use serde::Serialize;
+use shoal_node::api::{FailureKind, Identity};
 use shoal_node::control::Service;
 
 use crate::escape::printable;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::own_node::{OwnNode, StartError};
-use crate::session::{Reach, locked, node_settings, running};
+use crate::own_node::OwnNode;
+use crate::session::{Found, Reach, answering, find};
 use crate::settings::Settings;
 use crate::stop::{Outcome, Stop};
-use shoal_node::api::{FailureKind, Identity};
 
 /// A line on stdout with `--json`.
 #[derive(Serialize)]
@@ -29,16 +29,12 @@ enum DaemonEvent<'a> {
 }
 
 pub(super) async fn run(settings: &Settings, output: &mut Output, interrupt: &Interrupt) -> Outcome {
-    if let Some(client) = running(settings).await? {
-        return Err(already(settings, &client.identity().await?));
-    }
-    let node = match interrupt.or(OwnNode::start(&node_settings(settings, Reach::Network))).await? {
-        Ok(node) => node,
-        Err(StartError::Locked) => return Err(locked(settings)),
-        Err(StartError::Failure(failure)) => return Err(failure.into()),
+    let node = match interrupt.or(find(settings, Reach::Network)).await?? {
+        Found::Running(_, status) => return Err(already(settings, &status.identity)),
+        Found::Own(node) => node,
     };
     let served = serve(&node, settings, output, interrupt).await;
-    // Best effort: whoever reads the events may be gone, and the node is to end well all the same.
+    // Whoever reads the events may be gone; the node is to end well all the same.
     let told = tell(&DaemonEvent::Stopping {}, output);
     let closed = node.close().await;
     served?;
@@ -48,10 +44,8 @@ pub(super) async fn run(settings: &Settings, output: &mut Output, interrupt: &In
 }
 
 async fn serve(node: &OwnNode, settings: &Settings, output: &mut Output, interrupt: &Interrupt) -> Outcome {
-    let Some(client) = running(settings).await? else {
-        return Err(Stop::new(FailureKind::Failed, "the node started but does not answer"));
-    };
-    let identity = client.identity().await?;
+    let (client, status) = answering(settings).await?;
+    let identity = status.identity;
     if output.json() {
         tell(&DaemonEvent::Listening(&identity), output)?;
     } else {

@@ -40,7 +40,7 @@ pub(super) async fn run(args: FetchArgs, settings: &Settings, output: &mut Outpu
         force: args.force,
     };
     with_session(settings, Reach::Network, output, interrupt, async |session, output| {
-        interrupt.or(session.check_network(&target)).await??;
+        session.check_network(&target)?;
         let fetched = follow(session.client.fetch(request), output, interrupt).await;
         show(&fetched.map_err(|stop| stop.or_go_on(GO_ON))?, output)
     })

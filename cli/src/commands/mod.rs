@@ -35,25 +35,22 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
     environment: Environment<'_>,
 ) -> Outcome {
-    match &arguments.command {
-        Command::Completions { shell } => return help::completions(*shell, output),
-        Command::Man => return help::man(output),
-        Command::Testnet(command) => return testnet::run(command, output).await,
-        _ => {}
-    }
-    let settings = Settings::resolve(flags(&arguments), environment)?;
+    let flags = flags(&arguments);
+    let settings = || Settings::resolve(flags, environment);
     match arguments.command {
-        Command::Publish(args) => publish::run(args, &settings, output, interrupt).await,
-        Command::Fetch(args) => fetch::run(args, &settings, output, interrupt).await,
-        Command::Cat(args) => cat::run(args, &settings, output, interrupt).await,
-        Command::Ls(args) => ls::run(args, &settings, output, interrupt).await,
-        Command::List => list::run(&settings, output, interrupt).await,
-        Command::Daemon(_) => daemon::run(&settings, output, interrupt).await,
-        Command::Id => id::run(&settings, output, interrupt).await,
-        Command::Status => status::run(&settings, output, interrupt).await,
-        Command::Peers => peers::run(&settings, output, interrupt).await,
-        Command::Config(command) => config::run(command, &settings, output),
-        Command::Completions { .. } | Command::Man | Command::Testnet(_) => Ok(()),
+        Command::Publish(args) => publish::run(args, &settings()?, output, interrupt).await,
+        Command::Fetch(args) => fetch::run(args, &settings()?, output, interrupt).await,
+        Command::Cat(args) => cat::run(args, &settings()?, output, interrupt).await,
+        Command::Ls(args) => ls::run(args, &settings()?, output, interrupt).await,
+        Command::List => list::run(&settings()?, output, interrupt).await,
+        Command::Daemon(_) => daemon::run(&settings()?, output, interrupt).await,
+        Command::Id => id::run(&settings()?, output, interrupt).await,
+        Command::Status => status::run(&settings()?, output, interrupt).await,
+        Command::Peers => peers::run(&settings()?, output, interrupt).await,
+        Command::Config(command) => config::run(command, &settings()?, output),
+        Command::Testnet(command) => testnet::run(command, output).await,
+        Command::Completions { shell } => help::completions(shell, output),
+        Command::Man => help::man(output),
     }
 }
 
