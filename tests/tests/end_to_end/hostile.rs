@@ -1,0 +1,1 @@
+//! Peers that lie. (Written with `shoal_tests::hostile`.)
