@@ -1,3 +1,7 @@
 //! The binary that the end-to-end tests run: the same as `shoal`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shoal_tests::entry::shoal()
+}

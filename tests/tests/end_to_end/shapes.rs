@@ -75,7 +75,7 @@ fn write_three_gib(path: &Path) {
 
 #[test]
 fn a_file_of_three_gib() {
-    let about = statvfs(&std::env::temp_dir()).unwrap();
+    let about = statvfs(std::env::temp_dir()).unwrap();
     let free = about.f_bavail * about.f_frsize;
     if free < 12 * GIB {
         println!("skipped: {} has {} GiB free and this takes 12", std::env::temp_dir().display(), free / GIB);

@@ -68,19 +68,16 @@ pub(crate) async fn import(shoal: &Shoal, path: &Path) -> Published {
 }
 
 /// Fetches and checks every byte against the original.
-#[track_caller]
-pub(crate) fn fetch_and_compare<'a>(
-    shoal: &'a Shoal,
-    what: &'a str,
-    output: &'a Path,
+pub(crate) async fn fetch_and_compare(
+    shoal: &Shoal,
+    what: &str,
+    output: &Path,
     options: FetchOptions,
-    original: &'a Path,
-) -> impl Future<Output = Fetched> + use<'a> {
-    async move {
-        let fetched = shoal.fetch(what, output, &options).await.unwrap_or_else(|error| panic!("{error}"));
-        same(original, output);
-        fetched
-    }
+    original: &Path,
+) -> Fetched {
+    let fetched = shoal.fetch(what, output, &options).await.unwrap_or_else(|error| panic!("{error}"));
+    same(original, output);
+    fetched
 }
 
 /// Fails when two paths do not hold the same.
