@@ -9,5 +9,5 @@
 pub mod api;
 
 pub mod control;
-mod network;
+pub mod network;
 mod store;

@@ -1,1 +1,506 @@
-//! (to come)
+//! Which chunks of a manifest somebody has.
+//!
+//! Owns the index of a chunk in a manifest ([`ChunkIndex`]), runs of them ([`ChunkRange`]) and the set of chunks that
+//! a peer holds ([`Availability`]). Memory follows what was said, never what was merely claimed: runs cost a few bytes
+//! however long they are, and a set keeps to its bound of pages. Nothing here knows the chunks' ids or lengths.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// The place of a chunk in a manifest's chunk list, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkIndex(pub u64);
+
+/// A run of chunks that follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkRange {
+    /// The first chunk.
+    pub start: ChunkIndex,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl ChunkRange {
+    /// One chunk.
+    pub const fn one(index: ChunkIndex) -> Self {
+        Self { start: index, count: 1 }
+    }
+
+    /// The index after the last one.
+    pub const fn end(&self) -> u64 {
+        self.start.0.saturating_add(self.count as u64)
+    }
+
+    /// The indices from first to last.
+    pub fn indices(&self) -> impl Iterator<Item = ChunkIndex> + use<> {
+        (self.start.0..self.end()).map(ChunkIndex)
+    }
+}
+
+/// Appends `index` to runs that are being built: the last run grows when the index follows it.
+pub fn push_index(ranges: &mut Vec<ChunkRange>, index: ChunkIndex) {
+    if let Some(last) = ranges.last_mut()
+        && last.end() == index.0
+        && last.count < u32::MAX
+    {
+        last.count += 1;
+        return;
+    }
+    ranges.push(ChunkRange::one(index));
+}
+
+/// What a peer says of a run of chunks at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvailabilityPart {
+    /// The first chunk it speaks of.
+    pub start: ChunkIndex,
+    /// How many chunks it speaks of.
+    pub count: u64,
+    /// Which of them are there.
+    pub chunks: PartChunks,
+}
+
+/// Which chunks of an [`AvailabilityPart`] are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartChunks {
+    /// Every one.
+    All,
+    /// Those whose bit is set: bit `i % 8` of byte `i / 8` stands for chunk `start + i`, and there are exactly as many
+    /// bytes as `count` needs.
+    Bitmap(Bytes),
+}
+
+impl AvailabilityPart {
+    /// The index after the last chunk it speaks of.
+    pub const fn end(&self) -> u64 {
+        self.start.0.saturating_add(self.count)
+    }
+}
+
+/// Chunks in a page.
+const PAGE_CHUNKS: u64 = 4096;
+const PAGE_WORDS: usize = (PAGE_CHUNKS / 64) as usize;
+/// Pages that are neither empty nor full, before the chunk count is known: 8 Mi chunks, 1 MiB.
+const UNCOUNTED_PAGES: usize = 2048;
+/// Chunks in a bitmap part at most: 64 KiB of bitmap.
+pub const MAX_BITMAP_CHUNKS: u64 = 64 * 1024 * 8;
+
+type Page = Box<[u64; PAGE_WORDS]>;
+
+/// A set of chunks: what a peer holds of one manifest.
+///
+/// Whole pages that are held are kept as runs, so that a seeder's set costs the same for any manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Availability {
+    /// First page → page after the last, of pages held in full. Never adjacent, never overlapping.
+    full: BTreeMap<u64, u64>,
+    /// Pages held in part.
+    pages: BTreeMap<u64, Page>,
+    /// Chunks of the manifest, once known: nothing at or past it is kept.
+    count: Option<u64>,
+}
+
+impl Availability {
+    /// An empty set for a manifest of `count` chunks.
+    pub fn new(count: u64) -> Self {
+        Self { count: Some(count), ..Self::default() }
+    }
+
+    /// The set of all `count` chunks.
+    pub fn all(count: u64) -> Self {
+        let mut all = Self::new(count);
+        all.insert_run(0, count);
+        all
+    }
+
+    /// Says how many chunks the manifest has, and forgets what lies past them.
+    pub fn set_count(&mut self, count: u64) {
+        self.count = Some(count);
+        if self.is_empty() {
+            return;
+        }
+        let last_page = count / PAGE_CHUNKS;
+        self.unfill(last_page);
+        let behind: Vec<u64> = self.full.range(last_page..).map(|(start, _)| *start).collect();
+        for start in behind {
+            self.full.remove(&start);
+        }
+        self.pages.retain(|page, _| *page <= last_page);
+        if let Some(bits) = self.pages.get_mut(&last_page) {
+            for at in (count % PAGE_CHUNKS)..PAGE_CHUNKS {
+                clear(bits, at);
+            }
+            if bits.iter().all(|word| *word == 0) {
+                self.pages.remove(&last_page);
+            }
+        }
+    }
+
+    /// Whether the chunk is in the set.
+    pub fn contains(&self, index: ChunkIndex) -> bool {
+        let page = index.0 / PAGE_CHUNKS;
+        if self.page_is_full(page) {
+            return true;
+        }
+        let at = index.0 % PAGE_CHUNKS;
+        self.pages
+            .get(&page)
+            .and_then(|bits| bits.get((at / 64) as usize))
+            .is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// The 16 chunks from `first`, which is a multiple of 16: bit `i` stands for chunk `first + i`.
+    pub fn sixteen(&self, first: u64) -> u16 {
+        let page = first / PAGE_CHUNKS;
+        if self.page_is_full(page) {
+            return u16::MAX;
+        }
+        let at = first % PAGE_CHUNKS;
+        let word = self.pages.get(&page).and_then(|bits| bits.get((at / 64) as usize));
+        word.map_or(0, |word| (word >> (at % 64 & !15)) as u16)
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.pages.is_empty()
+    }
+
+    /// Whether it holds every chunk of a manifest whose count is known. True of an empty manifest.
+    pub fn is_complete(&self) -> bool {
+        self.count.is_some_and(|count| self.len() == count)
+    }
+
+    /// How many chunks are in the set.
+    pub fn len(&self) -> u64 {
+        let full: u64 =
+            self.full.iter().map(|(start, end)| (end - start).saturating_mul(PAGE_CHUNKS)).fold(0, u64::saturating_add);
+        let part: u64 = self.pages.values().flat_map(|bits| bits.iter()).map(|word| u64::from(word.count_ones())).sum();
+        full.saturating_add(part)
+    }
+
+    /// Adds one chunk.
+    pub fn insert(&mut self, index: ChunkIndex) {
+        self.insert_run(index.0, index.0.saturating_add(1));
+    }
+
+    /// Adds a run.
+    pub fn insert_range(&mut self, range: ChunkRange) {
+        self.insert_run(range.start.0, range.end());
+    }
+
+    /// Adds what a peer said.
+    pub fn insert_part(&mut self, part: &AvailabilityPart) {
+        match &part.chunks {
+            PartChunks::All => self.insert_run(part.start.0, part.end()),
+            PartChunks::Bitmap(bits) => {
+                let mut run: Option<(u64, u64)> = None;
+                for (at, byte) in bits.iter().enumerate() {
+                    for bit in 0..8u64 {
+                        let offset = at as u64 * 8 + bit;
+                        if offset >= part.count || byte >> bit & 1 == 0 {
+                            continue;
+                        }
+                        let index = part.start.0.saturating_add(offset);
+                        run = match run {
+                            Some((start, end)) if end == index => Some((start, index.saturating_add(1))),
+                            other => {
+                                if let Some((start, end)) = other {
+                                    self.insert_run(start, end);
+                                }
+                                Some((index, index.saturating_add(1)))
+                            }
+                        };
+                    }
+                }
+                if let Some((start, end)) = run {
+                    self.insert_run(start, end);
+                }
+            }
+        }
+    }
+
+    /// Takes one chunk out.
+    pub fn remove(&mut self, index: ChunkIndex) {
+        let page = index.0 / PAGE_CHUNKS;
+        self.unfill(page);
+        if let Some(bits) = self.pages.get_mut(&page) {
+            clear(bits, index.0 % PAGE_CHUNKS);
+            if bits.iter().all(|word| *word == 0) {
+                self.pages.remove(&page);
+            }
+        }
+    }
+
+    /// The set as parts for the wire, in order; runs that are held in full come as one part, empty ones not at all.
+    pub fn parts(&self) -> Vec<AvailabilityPart> {
+        let mut parts: Vec<AvailabilityPart> = Vec::new();
+        let mut full = self.full.iter().peekable();
+        let mut pages = self.pages.iter().peekable();
+        loop {
+            let next_full = full.peek().map(|(start, _)| **start);
+            let next_page = pages.peek().map(|(page, _)| **page);
+            match (next_full, next_page) {
+                (None, None) => return parts,
+                (Some(start), page) if page.is_none_or(|page| start < page) => {
+                    let end = full.next().map_or(start, |(_, end)| *end);
+                    parts.push(AvailabilityPart {
+                        start: ChunkIndex(start * PAGE_CHUNKS),
+                        count: (end - start).saturating_mul(PAGE_CHUNKS),
+                        chunks: PartChunks::All,
+                    });
+                }
+                _ => {
+                    if let Some((page, bits)) = pages.next() {
+                        push_page(&mut parts, *page, bits);
+                    }
+                }
+            }
+        }
+    }
+
+    fn page_is_full(&self, page: u64) -> bool {
+        self.full.range(..=page).next_back().is_some_and(|(_, end)| page < *end)
+    }
+
+    /// How many pages held in part are allowed: as many as the manifest has, or a fixed few before that is known.
+    fn page_limit(&self) -> usize {
+        match self.count {
+            Some(count) => usize::try_from(count / PAGE_CHUNKS + 1).unwrap_or(usize::MAX),
+            None => UNCOUNTED_PAGES,
+        }
+    }
+
+    fn insert_run(&mut self, start: u64, end: u64) {
+        let end = end.min(self.count.unwrap_or(u64::MAX));
+        if start >= end {
+            return;
+        }
+        let first_whole = start.div_ceil(PAGE_CHUNKS);
+        let after_whole = end / PAGE_CHUNKS;
+        if first_whole < after_whole {
+            self.fill_pages(first_whole, after_whole);
+        }
+        let first_page = start / PAGE_CHUNKS;
+        if first_page < first_whole {
+            self.set_bits(first_page, start, end.min(first_whole.saturating_mul(PAGE_CHUNKS)));
+        }
+        if after_whole > first_page || first_page == first_whole {
+            self.set_bits(after_whole, start.max(after_whole.saturating_mul(PAGE_CHUNKS)), end);
+        }
+    }
+
+    fn set_bits(&mut self, page: u64, start: u64, end: u64) {
+        if start >= end || self.page_is_full(page) {
+            return;
+        }
+        if !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
+            return;
+        }
+        let bits = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_WORDS]));
+        for index in start..end {
+            let at = index % PAGE_CHUNKS;
+            if let Some(word) = bits.get_mut((at / 64) as usize) {
+                *word |= 1 << (at % 64);
+            }
+        }
+        if bits.iter().all(|word| *word == u64::MAX) {
+            self.fill_pages(page, page + 1);
+        }
+    }
+
+    /// Marks pages as full, joining them with the full runs that they touch.
+    fn fill_pages(&mut self, start: u64, end: u64) {
+        if self.full.len() >= self.page_limit() {
+            return;
+        }
+        let covered: Vec<u64> = self.pages.range(start..end).map(|(page, _)| *page).collect();
+        for page in covered {
+            self.pages.remove(&page);
+        }
+        let (mut start, mut end) = (start, end);
+        if let Some((before, until)) = self.full.range(..=start).next_back()
+            && *until >= start
+        {
+            start = *before;
+        }
+        let touched: Vec<(u64, u64)> = self.full.range(start..=end).map(|(a, b)| (*a, *b)).collect();
+        for (from, until) in touched {
+            end = end.max(until);
+            self.full.remove(&from);
+        }
+        self.full.insert(start, end);
+    }
+
+    /// Turns a page that is part of a full run into bits of its own.
+    fn unfill(&mut self, page: u64) {
+        let Some((start, end)) = self.full.range(..=page).next_back().map(|(a, b)| (*a, *b)) else {
+            return;
+        };
+        if page >= end {
+            return;
+        }
+        self.full.remove(&start);
+        if start < page {
+            self.full.insert(start, page);
+        }
+        if page + 1 < end {
+            self.full.insert(page + 1, end);
+        }
+        self.pages.insert(page, Box::new([u64::MAX; PAGE_WORDS]));
+    }
+}
+
+/// Appends a page held in part: a page that is one run from its start as `All`, another as a bitmap, and joined with
+/// the part before it where that is of the same form and ends where the page begins.
+fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
+    let start = page * PAGE_CHUNKS;
+    let held: u64 = bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    let run = bits
+        .iter()
+        .position(|word| *word != u64::MAX)
+        .map_or(PAGE_CHUNKS, |at| at as u64 * 64 + bits.get(at).map_or(0, |word| u64::from(word.trailing_ones())));
+    let before = parts.last_mut().filter(|last| last.end() == start);
+    if run == held {
+        match before {
+            Some(AvailabilityPart { count, chunks: PartChunks::All, .. }) => *count += run,
+            _ => parts.push(AvailabilityPart { start: ChunkIndex(start), count: run, chunks: PartChunks::All }),
+        }
+        return;
+    }
+    let encoded = bits.iter().flat_map(|word| word.to_le_bytes());
+    if let Some(AvailabilityPart { count, chunks: PartChunks::Bitmap(bitmap), .. }) = before
+        && *count < MAX_BITMAP_CHUNKS
+    {
+        *bitmap = bitmap.iter().copied().chain(encoded).collect();
+        *count += PAGE_CHUNKS;
+        return;
+    }
+    parts.push(AvailabilityPart {
+        start: ChunkIndex(start),
+        count: PAGE_CHUNKS,
+        chunks: PartChunks::Bitmap(encoded.collect()),
+    });
+}
+
+fn clear(bits: &mut Page, at: u64) {
+    if let Some(word) = bits.get_mut((at / 64) as usize) {
+        *word &= !(1 << (at % 64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Run(u64, u64),
+        Remove(u64),
+        Bitmap(u64, Vec<u8>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..20_000, 0u64..9_000).prop_map(|(start, count)| Step::Run(start, count)),
+            (0u64..20_000).prop_map(Step::Remove),
+            (0u64..20_000, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(at, bits)| Step::Bitmap(at, bits)),
+        ]
+    }
+
+    fn apply(set: &mut Availability, model: &mut BTreeSet<u64>, step: &Step) {
+        match step {
+            Step::Run(start, count) => {
+                set.insert_range(ChunkRange { start: ChunkIndex(*start), count: *count as u32 });
+                model.extend(*start..start + count);
+            }
+            Step::Remove(index) => {
+                set.remove(ChunkIndex(*index));
+                model.remove(index);
+            }
+            Step::Bitmap(start, bits) => {
+                let count = (bits.len() as u64 * 8).saturating_sub(3);
+                set.insert_part(&AvailabilityPart {
+                    start: ChunkIndex(*start),
+                    count,
+                    chunks: PartChunks::Bitmap(Bytes::copy_from_slice(bits)),
+                });
+                model.extend((0..count).filter(|at| bits[(at / 8) as usize] >> (at % 8) & 1 == 1).map(|at| start + at));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_plain_set_does(
+            steps in prop::collection::vec(step(), 0..25), count in 0u64..30_000, early in any::<bool>(),
+        ) {
+            let mut set = if early { Availability::new(count) } else { Availability::default() };
+            let mut model = BTreeSet::new();
+            for step in &steps {
+                apply(&mut set, &mut model, step);
+            }
+            set.set_count(count);
+            model.retain(|index| *index < count);
+            prop_assert_eq!(set.len(), model.len() as u64);
+            for index in (0..30_000).step_by(7).chain(model.iter().copied()) {
+                prop_assert_eq!(set.contains(ChunkIndex(index)), model.contains(&index), "chunk {}", index);
+            }
+            for first in (0..30_000).step_by(16) {
+                let expected = (0..16).filter(|at| model.contains(&(first + at))).fold(0u16, |bits, at| bits | 1 << at);
+                prop_assert_eq!(set.sixteen(first), expected);
+            }
+            let mut copy = Availability::new(count);
+            for part in set.parts() {
+                if let PartChunks::Bitmap(bits) = &part.chunks {
+                    prop_assert_eq!(bits.len() as u64, part.count.div_ceil(8));
+                    prop_assert!(part.count <= MAX_BITMAP_CHUNKS);
+                }
+                copy.insert_part(&part);
+            }
+            prop_assert_eq!(copy, set);
+        }
+    }
+
+    #[test]
+    fn a_seeder_of_anything_is_one_part() {
+        for count in [1, 4095, 4096, 4097, 100_000_000_001] {
+            let all = Availability::all(count);
+            assert!(all.is_complete(), "{count}");
+            let part = AvailabilityPart { start: ChunkIndex(0), count, chunks: PartChunks::All };
+            assert_eq!(all.parts(), [part], "{count}");
+        }
+        assert!(Availability::all(0).is_complete());
+        assert_eq!(Availability::all(0).parts(), []);
+    }
+
+    #[test]
+    fn claims_cost_no_more_than_the_bound() {
+        let mut set = Availability::default();
+        set.insert_run(0, u64::MAX);
+        assert_eq!((set.full.len(), set.pages.len()), (1, 1));
+        let mut set = Availability::default();
+        for page in 0..100_000 {
+            set.insert(ChunkIndex(page * PAGE_CHUNKS * 2));
+            set.insert_run((page * 2 + 1) * PAGE_CHUNKS, (page * 2 + 2) * PAGE_CHUNKS);
+        }
+        assert_eq!((set.full.len(), set.pages.len()), (UNCOUNTED_PAGES, UNCOUNTED_PAGES));
+        set.insert_run(u64::MAX - 5, u64::MAX);
+        set.set_count(0);
+        assert!(set.is_empty());
+    }
+
+    #[test]
+    fn runs_grow_only_by_what_follows() {
+        let mut ranges = Vec::new();
+        for index in [3, 4, 5, 9, 10, 2] {
+            push_index(&mut ranges, ChunkIndex(index));
+        }
+        let run = |start, count| ChunkRange { start: ChunkIndex(start), count };
+        assert_eq!(ranges, [run(3, 3), run(9, 2), run(2, 1)]);
+    }
+}

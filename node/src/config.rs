@@ -1,0 +1,81 @@
+//! How a node is set up. Parsed once, at the edge; the node itself reads no environment and no file for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The name of the network that a node joins unless told otherwise.
+pub const DEFAULT_NETWORK: &str = "main";
+
+/// Everything a node can be told when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The folder with the store, the identity and the control socket. It is made if it is missing.
+    pub home: PathBuf,
+    /// Who the node talks to, and how.
+    pub network: NetworkOptions,
+    /// How much it gives and takes.
+    pub limits: Limits,
+}
+
+/// Who a node talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// The network's name. Nodes of other networks are not talked to. Default: [`DEFAULT_NETWORK`].
+    pub name: String,
+    /// Multiaddresses to listen on; empty: TCP and QUIC on every interface, on ports that the system gives.
+    pub listen: Vec<String>,
+    /// Multiaddresses of nodes to join the DHT through; empty: only what mDNS and links bring.
+    pub bootstrap: Vec<String>,
+    /// Whether to find and to be found on the local network by mDNS. Default: on. Tests turn it off.
+    pub mdns: bool,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self { name: DEFAULT_NETWORK.to_owned(), listen: Vec::new(), bootstrap: Vec::new(), mdns: true }
+    }
+}
+
+/// How much a node gives and takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Most chunk bytes a second to send, to all peers together. Default: no limit.
+    pub up: Option<u64>,
+    /// Most chunk bytes a second to take in, from all peers together. Default: no limit.
+    pub down: Option<u64>,
+}
+
+impl Config {
+    /// The defaults, in this home.
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self { home: home.into(), network: NetworkOptions::default(), limits: Limits::default() }
+    }
+}
+
+/// Most sessions that a node serves at once. Each costs a task and up to [`SERVE_BATCH_BYTES`] twice; one more is
+/// told BUSY.
+pub(crate) const MAX_SERVING_SESSIONS: usize = 256;
+/// Most sessions that one peer is served at once.
+pub(crate) const MAX_SERVING_SESSIONS_PER_PEER: usize = 16;
+/// Bytes of chunks that a serving session reads from the store in one go: enough to spread the cost of the read over
+/// many chunks, little enough that 100 sessions stay within 100 MiB.
+pub(crate) const SERVE_BATCH_BYTES: usize = 512 * 1024;
+/// Chunks that a requester may have wanted and not yet been sent. More is a breach of the protocol: no honest window
+/// is that deep.
+pub(crate) const MAX_QUEUED_CHUNKS: u64 = 16 * 1024;
+/// How long a requester may take to say what it wants to open, and either side to move one frame.
+pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a serving session may lie idle: a leecher may wait that long for something new to want.
+pub(crate) const IDLE_SESSION: Duration = Duration::from_secs(600);
+/// Sessions that one fetch holds open at once.
+pub(crate) const MAX_FETCH_SESSIONS: usize = 32;
+/// Dials and opens that one fetch has under way at once.
+pub(crate) const MAX_FETCH_DIALS: usize = 8;
+/// Peers that one fetch remembers. Beyond it, new names are not taken in.
+pub(crate) const MAX_CANDIDATES: usize = 256;
+/// For how long a peer that sent wrong bytes is not talked to.
+pub(crate) const BAN: Duration = Duration::from_secs(600);
+/// Verified chunk bytes of one fetch that may wait for the store and the output file.
+pub(crate) const FETCH_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// How long a fetch whose sessions bring nothing goes on hoping.
+pub(crate) const STALL: Duration = Duration::from_secs(60);

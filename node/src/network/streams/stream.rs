@@ -1,0 +1,63 @@
+//! A stream between two nodes, with what is known of the way it takes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+use crate::network::{Path, PeerId};
+
+/// A stream of bytes in both directions, authenticated and encrypted. Dropping it resets it; `shutdown` ends the
+/// writing half in order. As long as it lives, its connection is kept.
+pub struct TransferStream {
+    inner: Compat<libp2p::Stream>,
+    peer: PeerId,
+    path: Path,
+}
+
+/// A stream that a peer opened.
+pub type InboundStream = TransferStream;
+
+impl TransferStream {
+    pub(super) fn new(stream: libp2p::Stream, peer: PeerId, path: Path) -> Self {
+        Self { inner: stream.compat(), peer, path }
+    }
+
+    /// Who is at the other end: proven by the connection's handshake.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// What carries the stream.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl std::fmt::Debug for TransferStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransferStream").field("peer", &self.peer).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for TransferStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TransferStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

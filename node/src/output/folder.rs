@@ -1,0 +1,145 @@
+//! A folder: chunks are spread over the files that they cover.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shoal_protocol::manifest::{EntryKind, Layout};
+
+use super::OutputError;
+
+/// Files that are kept open between chunks. Large files take many chunks each, and come from few places at a time.
+const OPEN_FILES: usize = 8;
+
+/// A folder that is being written.
+#[derive(Debug)]
+pub(super) struct FolderOutput {
+    root: PathBuf,
+    layout: Arc<Layout>,
+    /// Which entries' files exist already, by their index in the layout.
+    created: Vec<bool>,
+    /// Files of more than one chunk, the latest used last.
+    open: VecDeque<(usize, File)>,
+}
+
+impl FolderOutput {
+    pub(super) fn new(root: &Path, layout: Arc<Layout>) -> Self {
+        let created = vec![false; layout.len()];
+        Self { root: root.to_owned(), layout, created, open: VecDeque::new() }
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        let layout = Arc::clone(&self.layout);
+        let mut rest = bytes;
+        for span in layout.spans(offset, bytes.len() as u64) {
+            let (head, tail) = usize::try_from(span.bytes)
+                .ok()
+                .and_then(|take| rest.split_at_checked(take))
+                .ok_or(OutputError::OutOfBounds)?;
+            self.write_file(span.entry, span.file_offset, head)?;
+            rest = tail;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(OutputError::OutOfBounds) }
+    }
+
+    fn write_file(&mut self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == entry)
+            && let Some((_, file)) = self.open.remove(at)
+        {
+            let written = file.write_all_at(bytes, offset);
+            self.open.push_back((entry, file));
+            return written.map_err(|error| self.failed(entry, error));
+        }
+        let file = self.open_file(entry)?;
+        file.write_all_at(bytes, offset).map_err(|error| self.failed(entry, error))?;
+        let size = self.layout.entry(entry).map_or(0, |entry| entry.kind.size());
+        if bytes.len() as u64 != size {
+            if self.open.len() == OPEN_FILES {
+                self.open.pop_front();
+            }
+            self.open.push_back((entry, file));
+        }
+        Ok(())
+    }
+
+    /// Opens the file of an entry; the first time, makes it, and the folders above it.
+    fn open_file(&mut self, index: usize) -> Result<File, OutputError> {
+        let entry = self.layout.entry(index).ok_or(OutputError::OutOfBounds)?;
+        let EntryKind::File { executable, .. } = entry.kind else {
+            return Err(OutputError::OutOfBounds);
+        };
+        let path = self.root.join(entry.path.as_str());
+        let created = self.created.get_mut(index).ok_or(OutputError::OutOfBounds)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(!*created).mode(if executable { 0o777 } else { 0o666 });
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parents(&path)?;
+                options.open(&path)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|error| clash_or(&path, error))?;
+        *created = true;
+        Ok(file)
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), OutputError> {
+        self.open.clear();
+        let layout = Arc::clone(&self.layout);
+        for (index, entry) in layout.entries().enumerate() {
+            let path = self.root.join(entry.path.as_str());
+            match entry.kind {
+                EntryKind::File { .. } => {
+                    if !self.created.get(index).copied().unwrap_or(true) {
+                        self.open_file(index)?;
+                    }
+                }
+                EntryKind::EmptyFolder => {
+                    make_parents(&path)?;
+                    fs::create_dir(&path).map_err(|error| clash_or(&path, error))?;
+                }
+                EntryKind::Symlink(_) => {}
+            }
+        }
+        // Links last: nothing is written through them.
+        for entry in layout.entries() {
+            if let EntryKind::Symlink(target) = &entry.kind {
+                let path = self.root.join(entry.path.as_str());
+                make_parents(&path)?;
+                symlink(target.as_str(), &path).map_err(|error| clash_or(&path, error))?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Makes everything durable: the whole file system at once, where that is possible, is far cheaper than 10,000
+    /// files one by one.
+    fn flush(&self) -> Result<(), OutputError> {
+        let folder = File::open(&self.root).map_err(|error| OutputError::write(&self.root, error))?;
+        rustix::fs::syncfs(&folder).map_err(|error| OutputError::write(&self.root, error.into()))
+    }
+
+    fn failed(&self, entry: usize, error: io::Error) -> OutputError {
+        let path = self.layout.entry(entry).map(|entry| self.root.join(entry.path.as_str()));
+        OutputError::write(path.as_deref().unwrap_or(&self.root), error)
+    }
+}
+
+fn make_parents(path: &Path) -> Result<(), OutputError> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    fs::create_dir_all(parent).map_err(|error| clash_or(parent, error))
+}
+
+/// A name that exists although the manifest has it once: the file system folds case or normalises.
+fn clash_or(path: &Path, error: io::Error) -> OutputError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => OutputError::NamesMerge { path: path.to_owned() },
+        _ => OutputError::write(path, error),
+    }
+}

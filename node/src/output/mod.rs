@@ -1,0 +1,87 @@
+//! The file or folder that a fetch writes.
+//!
+//! It is written under another name beside its final one (`.NAME.HASH.shoal-part`), locked against a second writer,
+//! and renamed when every byte is there and flushed. Chunks may come in any order and more than once. Nothing is ever
+//! written through a symbolic link: the folder is new, and links are made last. All functions block on the disk.
+
+mod error;
+mod file;
+mod folder;
+mod place;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use shoal_protocol::hash::ContentHash;
+use shoal_protocol::manifest::Layout;
+
+pub use error::OutputError;
+use file::FileOutput;
+use folder::FolderOutput;
+use place::Place;
+
+/// An output that is being written. Dropping it removes what was written.
+#[derive(Debug)]
+pub(crate) struct Output {
+    place: Place,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    File(FileOutput),
+    Folder(FolderOutput),
+}
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum Shape {
+    /// A lone file of so many bytes.
+    File {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A folder with these entries.
+    Folder(Arc<Layout>),
+}
+
+impl Output {
+    /// Refuses at once what [`Output::create`] would refuse: for use before anything is fetched.
+    pub(crate) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
+        place::check(target, force)
+    }
+
+    /// Begins an output that will stand at `target`.
+    pub(crate) fn create(target: &Path, hash: &ContentHash, shape: Shape, force: bool) -> Result<Self, OutputError> {
+        let (place, body) = match shape {
+            Shape::File { bytes } => {
+                let (place, file) = Place::new_file(target, hash, force)?;
+                let body = FileOutput::new(place.part(), file, bytes)?;
+                (place, Body::File(body))
+            }
+            Shape::Folder(layout) => {
+                let place = Place::new_folder(target, hash, force)?;
+                let body = FolderOutput::new(place.part(), layout);
+                (place, Body::Folder(body))
+            }
+        };
+        Ok(Self { place, body })
+    }
+
+    /// Writes bytes at an offset of the content's stream.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        match &mut self.body {
+            Body::File(file) => file.write(offset, bytes),
+            Body::Folder(folder) => folder.write(offset, bytes),
+        }
+    }
+
+    /// Makes the rest (empty files and folders, links), flushes everything and gives it its final name.
+    pub(crate) fn finish(self) -> Result<(), OutputError> {
+        match self.body {
+            Body::File(file) => file.finish()?,
+            Body::Folder(folder) => folder.finish()?,
+        }
+        self.place.settle()
+    }
+}

@@ -1,0 +1,145 @@
+//! Where an output is written, and how it gets its final name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use shoal_protocol::hash::ContentHash;
+
+use super::OutputError;
+
+/// Characters of the content hash that stand in the name of an unfinished output.
+const HASH_CHARS: usize = 12;
+/// Bytes that a file name may have on the common file systems.
+const MAX_NAME_BYTES: usize = 255;
+
+/// An unfinished output and the name it is to get. Dropping it removes the unfinished output.
+#[derive(Debug)]
+pub(super) struct Place {
+    target: PathBuf,
+    part: PathBuf,
+    force: bool,
+    /// Held for its lock, which tells a live writer from a dead one's leftovers.
+    _lock: File,
+}
+
+/// Refuses a target that cannot be written, as far as can be told without writing.
+pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
+    let folder = parent(target);
+    match fs::metadata(folder) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(OutputError::NoFolder { path: folder.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OutputError::NoFolder { path: folder.to_owned() });
+        }
+        Err(error) => return Err(OutputError::write(folder, error)),
+    }
+    if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+        return Err(OutputError::write(folder, error.into()));
+    }
+    if !force && fs::symlink_metadata(target).is_ok() {
+        return Err(OutputError::Exists { path: target.to_owned() });
+    }
+    Ok(())
+}
+
+impl Place {
+    pub(super) fn new_file(target: &Path, hash: &ContentHash, force: bool) -> Result<(Self, File), OutputError> {
+        check(target, force)?;
+        let part = part_path(target, hash);
+        let failed = |error| OutputError::write(&part, error);
+        // Not truncated before it is locked: it may be another writer's.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part).map_err(failed)?;
+        lock(&file, target)?;
+        file.set_len(0).map_err(failed)?;
+        let held = file.try_clone().map_err(failed)?;
+        Ok((Self { target: target.to_owned(), part, force, _lock: held }, file))
+    }
+
+    pub(super) fn new_folder(target: &Path, hash: &ContentHash, force: bool) -> Result<Self, OutputError> {
+        check(target, force)?;
+        let part = part_path(target, hash);
+        let failed = |error| OutputError::write(&part, error);
+        if let Err(error) = fs::create_dir(&part) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(failed(error));
+            }
+            // A dead writer's leftovers have no lock on them; chunks are in the store, so nothing is lost with them.
+            let old = File::open(&part).map_err(failed)?;
+            lock(&old, target)?;
+            fs::remove_dir_all(&part).map_err(failed)?;
+            fs::create_dir(&part).map_err(failed)?;
+        }
+        let held = File::open(&part).map_err(failed)?;
+        lock(&held, target)?;
+        Ok(Self { target: target.to_owned(), part, force, _lock: held })
+    }
+
+    /// The path to write at.
+    pub(super) fn part(&self) -> &Path {
+        &self.part
+    }
+
+    /// Gives the output its final name, durably.
+    pub(super) fn settle(mut self) -> Result<(), OutputError> {
+        self.rename()?;
+        let folder = parent(&self.target);
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| OutputError::write(folder, error))
+    }
+
+    fn rename(&mut self) -> Result<(), OutputError> {
+        let failed = |error: rustix::io::Errno| OutputError::write(&self.target, error.into());
+        match renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::EXIST) if !self.force => {
+                return Err(OutputError::Exists { path: self.target.clone() });
+            }
+            Err(rustix::io::Errno::EXIST) => {}
+            // A file system without the flag: `check` has looked, the rest is a race that nobody can win there.
+            Err(rustix::io::Errno::INVAL) => {
+                return fs::rename(&self.part, &self.target).map_err(|error| OutputError::write(&self.target, error));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        // The old one moves to the unfinished name in the same step, and is removed with it.
+        renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::EXCHANGE).map_err(failed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Best effort: after a rename nothing is there, and leftovers are recognised by the next writer.
+        let _ = match fs::symlink_metadata(&self.part) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.part),
+            Ok(_) => fs::remove_file(&self.part),
+            Err(_) => Ok(()),
+        };
+    }
+}
+
+fn lock(file: &File, target: &Path) -> Result<(), OutputError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => OutputError::Busy { path: target.to_owned() },
+        error => OutputError::write(target, error.into()),
+    })
+}
+
+fn parent(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn part_path(target: &Path, hash: &ContentHash) -> PathBuf {
+    let hash = hash.to_string();
+    let tail = format!(".{}.shoal-part", hash.get(..HASH_CHARS).unwrap_or(&hash));
+    let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut room = MAX_NAME_BYTES - tail.len() - 1;
+    while !name.is_char_boundary(room.min(name.len())) {
+        room -= 1;
+    }
+    let name = name.get(..room.min(name.len())).unwrap_or_default();
+    target.with_file_name(format!(".{name}{tail}"))
+}

@@ -1,0 +1,93 @@
+//! The hashing and storing half of an import.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+use shoal_protocol::chunk::VerifiedChunk;
+use shoal_protocol::hash::ContentHash;
+use shoal_protocol::manifest::{EncodedNode, ManifestBuilder, ManifestKind, Root};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::PublishError;
+use super::read::{Batch, read_all};
+use super::scan::Scan;
+use crate::store::{ContentState, Ingest, ManifestRecord, Store};
+
+/// Batches between the reader and the hashers, and between the hashers and the store.
+const QUEUE_BATCHES: usize = 4;
+
+/// What an import made.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    /// The content hash.
+    pub(crate) hash: ContentHash,
+    /// The root node of its manifest.
+    pub(crate) root: Root,
+    /// Bytes of chunks that were not held before.
+    pub(crate) new_bytes: u64,
+}
+
+/// Reads, chunks, hashes and stores all that was scanned, and records the manifest under `name`.
+///
+/// `on_bytes` is told how many bytes of content have been handed to the store, a few times per MiB. When this
+/// returns, everything is durable. Dropping the future leaves chunks in the store and no manifest.
+pub(crate) async fn import(
+    store: &Store,
+    scan: Scan,
+    name: Option<String>,
+    mut on_bytes: impl FnMut(u64) + Send,
+) -> Result<Imported, PublishError> {
+    let scan = Arc::new(scan);
+    let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
+    let reader = spawn_blocking({
+        let scan = Arc::clone(&scan);
+        move || read_all(&scan, sink)
+    });
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut hashed = ReceiverStream::new(batches)
+        .map(|batch| spawn_blocking(move || batch.into_iter().map(VerifiedChunk::of).collect::<Vec<_>>()))
+        .buffered(workers.min(QUEUE_BATCHES));
+
+    let ingest = store.ingest();
+    let mut manifest = match &*scan {
+        Scan::File(_) => ManifestBuilder::new(ManifestKind::File),
+        Scan::Folder(_) => ManifestBuilder::new(ManifestKind::Folder),
+    };
+    let mut new_bytes = 0;
+    let mut done_bytes = 0;
+    while let Some(batch) = hashed.next().await {
+        for chunk in batch.map_err(|_| PublishError::Broken)? {
+            let len = chunk.len();
+            manifest.push_chunk(chunk.id(), len)?;
+            if ingest.put_chunk(chunk).await?.new {
+                new_bytes += u64::from(len);
+            }
+            done_bytes += u64::from(len);
+        }
+        put_nodes(&ingest, manifest.take_nodes()).await?;
+        on_bytes(done_bytes);
+    }
+    reader.await.map_err(|_| PublishError::Broken)??;
+
+    if let Scan::Folder(entries) = &*scan {
+        for scanned in entries {
+            manifest.push_entry(scanned.entry.clone())?;
+            put_nodes(&ingest, manifest.take_nodes()).await?;
+        }
+    }
+    let finished = manifest.finish()?;
+    put_nodes(&ingest, finished.nodes).await?;
+    ingest.flush().await?;
+    store.put_manifest(ManifestRecord::new(finished.hash, &finished.root, ContentState::Complete, name)).await?;
+    Ok(Imported { hash: finished.hash, root: finished.root, new_bytes })
+}
+
+async fn put_nodes(ingest: &Ingest, nodes: Vec<EncodedNode>) -> Result<(), PublishError> {
+    for node in nodes {
+        ingest.put_node(node.id, node.bytes).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The reading half of an import: files in stream order, cut into chunks.
+//!
+//! Runs on a thread that may block. Bytes are read once, into buffers that the chunks then share: a chunk is copied
+//! only where it straddles two buffers. What has been read is checked against the scan, so a file that changes under
+//! the reader is an error and never a mixture.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use shoal_protocol::chunker::{Chunker, LARGE_FILE_BYTES};
+use tokio::sync::mpsc;
+
+use super::PublishError;
+use super::scan::{Scan, Source, Stamp};
+
+/// Bytes that are read before they are cut: several times the longest chunk, so that few chunks straddle.
+const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+
+/// The chunks of one buffer, in stream order.
+pub(super) type Batch = Vec<Bytes>;
+
+/// Reads everything that was scanned, in stream order, and sends its chunks. Ends early, without an error, when
+/// nobody takes them any more.
+pub(super) fn read_all(scan: &Scan, sink: mpsc::Sender<Batch>) -> Result<(), PublishError> {
+    match read_runs(scan, &mut Cutter::new(sink)) {
+        Ok(()) | Err(Stop::NobodyListens) => Ok(()),
+        Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+/// Why the reader stops before the end.
+enum Stop {
+    NobodyListens,
+    Error(PublishError),
+}
+
+impl From<PublishError> for Stop {
+    fn from(error: PublishError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn read_runs(scan: &Scan, cutter: &mut Cutter) -> Result<(), Stop> {
+    let entries = match scan {
+        Scan::File(source) => {
+            cutter.read_file(source)?;
+            return cutter.end_run();
+        }
+        Scan::Folder(entries) => entries,
+    };
+    let files = || entries.iter().filter_map(|scanned| scanned.source.as_ref());
+    for small in files().filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
+        cutter.read_file(small)?;
+    }
+    cutter.end_run()?;
+    for large in files().filter(|source| source.stamp.bytes >= LARGE_FILE_BYTES) {
+        cutter.read_file(large)?;
+        cutter.end_run()?;
+    }
+    Ok(())
+}
+
+/// Gathers bytes in a buffer, and sends them on as chunks when it is full or a run ends.
+struct Cutter {
+    chunker: Chunker,
+    /// What has been read since the last whole chunk.
+    buffer: Vec<u8>,
+    /// How much of the buffer the chunker has seen.
+    scanned: usize,
+    sink: mpsc::Sender<Batch>,
+}
+
+impl Cutter {
+    fn new(sink: mpsc::Sender<Batch>) -> Self {
+        Self { chunker: Chunker::new(), buffer: Vec::with_capacity(BUFFER_BYTES), scanned: 0, sink }
+    }
+
+    fn read_file(&mut self, source: &Source) -> Result<(), Stop> {
+        let failed = |error| PublishError::read(&source.path, error);
+        let changed = || Stop::from(PublishError::Changed { path: source.path.clone() });
+        let stamp = |file: &File| file.metadata().map(|meta| Stamp::of(&meta)).map_err(failed);
+
+        let file = File::open(&source.path).map_err(failed)?;
+        if stamp(&file)? != source.stamp {
+            return Err(changed());
+        }
+        let mut left = source.stamp.bytes;
+        while left > 0 {
+            let read = self.fill(&file, left).map_err(failed)?;
+            if read == 0 {
+                return Err(changed());
+            }
+            left -= read;
+            if self.buffer.len() == BUFFER_BYTES {
+                self.cut(false)?;
+            }
+        }
+        // A byte appended while it was read changes the stamp too.
+        if stamp(&file)? == source.stamp { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Reads until the buffer is full, `limit` is reached or the file ends. `take` keeps `read_to_end` from growing
+    /// the buffer, and lets it read into memory that nobody has zeroed first.
+    fn fill(&mut self, file: &File, limit: u64) -> io::Result<u64> {
+        let room = (BUFFER_BYTES - self.buffer.len()) as u64;
+        let mut file = file;
+        (&mut file).take(limit.min(room)).read_to_end(&mut self.buffer).map(|read| read as u64)
+    }
+
+    /// Ends a chunk here, so that what follows is cut as if it stood alone.
+    fn end_run(&mut self) -> Result<(), Stop> {
+        self.cut(true)?;
+        self.chunker = Chunker::new();
+        Ok(())
+    }
+
+    /// Sends the whole chunks of the buffer, with `to_the_end` also what is left, and keeps the rest.
+    fn cut(&mut self, to_the_end: bool) -> Result<(), Stop> {
+        let mut ends = Vec::new();
+        while let Some(step) = self.buffer.get(self.scanned..).and_then(|fresh| self.chunker.next_cut(fresh)) {
+            self.scanned += step;
+            ends.push(self.scanned);
+        }
+        self.scanned = self.buffer.len();
+        if to_the_end && ends.last().copied().unwrap_or(0) < self.buffer.len() {
+            ends.push(self.buffer.len());
+        }
+        let Some(&whole) = ends.last() else {
+            return Ok(());
+        };
+        let mut rest = Vec::with_capacity(BUFFER_BYTES);
+        rest.extend_from_slice(self.buffer.get(whole..).unwrap_or_default());
+        self.scanned -= whole;
+        let mut bytes = Bytes::from(std::mem::replace(&mut self.buffer, rest));
+        let mut start = 0;
+        let batch = ends.iter().map(|&end| bytes.split_to(end - std::mem::replace(&mut start, end))).collect();
+        self.sink.blocking_send(batch).map_err(|_| Stop::NobodyListens)
+    }
+}
