@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use shoal_testnet::process_group::ProcessGroup;
 
 use super::BenchError;
@@ -16,6 +16,7 @@ use super::floors::{installed, run, sync_file};
 pub(super) const INSTALL: &str = "apt-get install nginx-light openssl curl";
 const NGINX: [&str; 2] = ["nginx", "/usr/sbin/nginx"];
 const START_DEADLINE: Duration = Duration::from_secs(10);
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A server that ends when this is dropped.
 pub(super) struct WebServer {
@@ -63,7 +64,14 @@ impl WebServer {
 
 impl Drop for WebServer {
     fn drop(&mut self) {
-        // The workers are in the group too.
+        // Asked to, the master ends its workers and waits for them; whoever is left goes with the group.
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let end = Instant::now() + STOP_DEADLINE;
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.group.kill();
         let _ = self.process.wait();
     }
@@ -128,4 +136,22 @@ http {{
 }}
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_down_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, vec![3; 1_000_000]).unwrap();
+        let Some(server) = WebServer::start(folder.path(), &file).unwrap() else {
+            return; // Not installed here: the benchmark skips its row as well.
+        };
+        let output = folder.path().join("output");
+        assert!(server.download(&output).unwrap() > 0.0);
+        assert_eq!(fs::read(&output).unwrap(), fs::read(&file).unwrap());
+    }
 }
