@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use shoal_protocol::wire::{Direction, FrameHeader, WireError, take_frame};
+use shoal_protocol::wire::{Direction, FrameHeader, HEADER_BYTES, WireError, take_frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::config::FRAME_DEADLINE;
@@ -47,6 +47,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame, if all of it is here.
     pub(crate) fn take(&mut self) -> Result<Option<(FrameHeader, Bytes)>, WireError> {
         take_frame(&mut self.buffer, self.direction)
+    }
+
+    /// Whether a whole frame, or a malformed one, is here.
+    pub(crate) fn has_frame(&self) -> bool {
+        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else {
+            return false;
+        };
+        FrameHeader::decode(header, self.direction).is_ok_and(|header| rest.len() >= header.payload_bytes())
     }
 
     /// Waits for bytes and says how many came. May be dropped at any time without losing any.

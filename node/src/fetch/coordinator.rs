@@ -1,0 +1,509 @@
+//! The task that runs one fetch: it owns the engine, tells it what happens and does what it says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shoal_protocol::availability::{Availability, ChunkIndex};
+use shoal_protocol::chunk::VerifiedChunk;
+use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId};
+use shoal_protocol::hash::{ChunkId, NodeId};
+use shoal_protocol::manifest::{ChunkLeaf, Layout, PlacedEntry, Root};
+use shoal_protocol::wire::{RequesterMessage, ServerMessage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::job::{Goal, Job, Outcome};
+use super::lookup::Lookup;
+use super::manifest::{ManifestCursor, ManifestStep};
+use super::peers::{Dialled, Peers};
+use super::repeats::Repeats;
+use super::rows::Rows;
+use super::session::{SessionContext, SessionEvent};
+use super::sink::Sink;
+use super::{FetchError, Fetching};
+use crate::api::{Phase, Progress};
+use crate::config::{FETCH_QUEUE_BYTES, STALL};
+use crate::contents::Registration;
+use crate::limiter::Limiter;
+use crate::network::{Address, PeerId};
+use crate::output::{Output, Shape};
+use crate::rate::RateMeter;
+use crate::store::{ContentState, ManifestRecord};
+
+/// Events of sessions that may wait. Chunks among them are bounded by their bytes.
+const EVENTS: usize = 512;
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// Below so many sessions a fetch goes on looking for peers.
+const ENOUGH_SESSIONS: usize = 8;
+/// How often peers that other sessions have brought to light are looked at.
+const SWARM_EVERY: Duration = Duration::from_secs(1);
+
+/// One fetch at work.
+pub(super) struct Coordinator<'a> {
+    fetching: &'a Fetching,
+    job: &'a mut Job,
+    started: Instant,
+    engine: Engine,
+    cursor: ManifestCursor,
+    rows: Arc<Rows>,
+    repeats: Repeats,
+    sink: Sink,
+    peers: Peers,
+    lookup: Lookup,
+    events: mpsc::Receiver<(SessionId, SessionEvent)>,
+    root: Option<Root>,
+    registration: Option<Registration>,
+    announcing: Option<JoinHandle<()>>,
+    layout_done: bool,
+    last_progress: Instant,
+    ever_opened: bool,
+    told: Instant,
+    rate: RateMeter,
+}
+
+impl Drop for Coordinator<'_> {
+    fn drop(&mut self) {
+        if let Some(announcing) = &self.announcing {
+            announcing.abort();
+        }
+    }
+}
+
+impl<'a> Coordinator<'a> {
+    pub(super) fn new(fetching: &'a Fetching, job: &'a mut Job, seed: u64) -> Self {
+        let rows = Arc::new(Rows::default());
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let context = SessionContext {
+            rows: Arc::clone(&rows),
+            queue: Arc::new(Semaphore::new(FETCH_QUEUE_BYTES)),
+            limits: vec![Arc::clone(&fetching.limit_down), Arc::new(Limiter::new(job.limit_down))],
+            events: events_in,
+        };
+        let peers = Peers::new(fetching.network.clone(), job.hash, Arc::clone(&fetching.bans), context);
+        let now = Instant::now();
+        Self {
+            started: now,
+            engine: Engine::new(job.goal.engine_config(), seed),
+            cursor: ManifestCursor::new(job.hash, job.goal.extent()),
+            rows,
+            repeats: Repeats::default(),
+            sink: Sink::new(&fetching.store),
+            peers,
+            lookup: Lookup::new(fetching.network.clone(), job.hash.discovery_key()),
+            events,
+            root: None,
+            registration: None,
+            announcing: None,
+            layout_done: false,
+            last_progress: now,
+            ever_opened: false,
+            told: now,
+            rate: RateMeter::default(),
+            fetching,
+            job,
+        }
+    }
+
+    /// Runs until everything that was asked for is held, durably.
+    pub(super) async fn run(mut self) -> Result<Outcome, FetchError> {
+        for (peer, addresses) in std::mem::take(&mut self.job.peers) {
+            self.peers.suggest(peer, addresses);
+        }
+        self.advance().await?;
+        let mut swarm_looked: Option<Instant> = None;
+        while !self.is_complete() {
+            self.act();
+            if swarm_looked.is_none_or(|at| at.elapsed() >= SWARM_EVERY) {
+                swarm_looked = Some(Instant::now());
+                self.look_at_swarm();
+            }
+            self.peers.dial();
+            self.step().await?;
+            self.advance().await?;
+            self.tell_progress(false);
+            self.check_patience()?;
+        }
+        self.tell_progress(true);
+        self.finish().await
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.layout_done && self.engine.is_complete()
+    }
+
+    /// Waits for one thing to happen, and takes in all that has.
+    async fn step(&mut self) -> Result<(), FetchError> {
+        let wake = self.next_wake();
+        let looks = self.peers.open() < ENOUGH_SESSIONS;
+        tokio::select! {
+            biased;
+            event = self.events.recv() => {
+                if let Some((id, event)) = event {
+                    self.handle(id, event).await?;
+                }
+                // What has come meanwhile goes first: deadlines are judged when all of it is known.
+                for _ in 0..EVENTS {
+                    let Ok((id, event)) = self.events.try_recv() else { break };
+                    self.handle(id, event).await?;
+                }
+            }
+            dialled = self.peers.dialled() => {
+                if let Dialled::Opened(id) = dialled {
+                    self.ever_opened = true;
+                    self.last_progress = Instant::now();
+                    self.engine.handle_opened(id, self.started.elapsed());
+                    self.greet_swarm(id);
+                }
+            }
+            settled = self.sink.settles() => settled?,
+            provider = self.lookup.next(), if looks => {
+                let provider = provider?;
+                self.peers.suggest(provider.peer, provider.addresses);
+            }
+            () = tokio::time::sleep_until(wake.into()) => {}
+        }
+        if let Some(registration) = &self.registration
+            && self.sink.tell(&registration.live)?
+        {
+            self.announce();
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Instant {
+        let tick = Instant::now() + TELL_EVERY;
+        let engine = self.engine.next_timeout().map(|at| self.started + at);
+        [engine, self.peers.next_dial()].into_iter().flatten().fold(tick, Instant::min)
+    }
+
+    /// Does what the engine says.
+    fn act(&mut self) {
+        let now = self.now();
+        while let Some(action) = self.engine.poll(now) {
+            let (session, message) = match action {
+                Action::WantNodes { session, ids } => (session, RequesterMessage::WantNodes(ids)),
+                Action::Want { session, ranges } => (session, RequesterMessage::Want(ranges)),
+                Action::Cancel { session, ranges } => (session, RequesterMessage::Cancel(ranges)),
+                Action::Close { session, reason } => {
+                    if reason.is_a_fault() {
+                        let peer = self.peers.peer_of(session).map(|peer| peer.to_string()).unwrap_or_default();
+                        self.job.note(format!("peer {peer} sent something else than was asked for and is banned"));
+                    }
+                    self.peers.close(session, reason);
+                    continue;
+                }
+            };
+            if !self.peers.send(session, message) {
+                self.peers.closed(session, "it does not take what it is sent");
+                self.engine.handle_closed(session, now);
+            }
+        }
+    }
+
+    async fn handle(&mut self, id: SessionId, event: SessionEvent) -> Result<(), FetchError> {
+        let now = self.now();
+        match event {
+            SessionEvent::Message(message) => return self.handle_message(id, message).await,
+            SessionEvent::Chunk { index, chunk, permit } => {
+                return self.handle_chunk(id, index, chunk, permit).await;
+            }
+            SessionEvent::Unneeded { index, bytes } => {
+                self.engine.handle_chunk(id, index, bytes, now);
+                self.peers.count_wasted(id, bytes as u64);
+            }
+            SessionEvent::BadChunk { index } => self.engine.handle_bad_chunk(id, index, now),
+            SessionEvent::Progress { bytes } => {
+                self.last_progress = Instant::now();
+                self.engine.handle_progress(id, bytes, now);
+            }
+            SessionEvent::Ended { reason } => {
+                if self.peers.closed(id, &reason) {
+                    self.engine.handle_closed(id, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_message(&mut self, id: SessionId, message: ServerMessage) -> Result<(), FetchError> {
+        let now = self.now();
+        match message {
+            ServerMessage::Availability(part) => self.engine.handle_availability(id, &part, now),
+            ServerMessage::Have(ranges) => self.engine.handle_have(id, &ranges, now),
+            ServerMessage::Node { id: node, bytes } => self.handle_node(id, node, bytes).await?,
+            ServerMessage::NoNodes(ids) => self.engine.handle_no_nodes(id, &ids, now),
+            ServerMessage::NoChunks { ranges, .. } => self.engine.handle_no_chunks(id, &ranges, now),
+            ServerMessage::Busy { retry_after_ms } => {
+                self.engine.handle_busy(id, Duration::from_millis(retry_after_ms.into()), now);
+            }
+            ServerMessage::Providers(providers) => {
+                for provider in providers {
+                    let Ok(peer) = PeerId::from_bytes(&provider.peer) else { continue };
+                    let addresses = provider.addresses.iter().filter_map(|a| Address::from_bytes(a).ok()).collect();
+                    self.peers.suggest(peer, addresses);
+                }
+            }
+            ServerMessage::Close { text, .. } => {
+                if self.peers.closed(id, &text) {
+                    self.engine.handle_closed(id, now);
+                }
+            }
+            // These come before a session runs, or as events of their own; here they say nothing new.
+            ServerMessage::Accept { .. } | ServerMessage::Chunk { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn handle_node(&mut self, id: SessionId, node: NodeId, bytes: Bytes) -> Result<(), FetchError> {
+        let now = self.now();
+        if NodeId::of(&bytes) != node {
+            self.engine.handle_bad_node(id, &node, now);
+            return Ok(());
+        }
+        if self.engine.handle_node(id, &node, bytes.len(), now) {
+            self.last_progress = Instant::now();
+            self.sink.ingest().put_node(node, bytes.clone()).await?;
+            self.cursor.supply(node, &bytes)?;
+        }
+        Ok(())
+    }
+
+    async fn handle_chunk(
+        &mut self,
+        id: SessionId,
+        index: ChunkIndex,
+        chunk: VerifiedChunk,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), FetchError> {
+        let bytes = chunk.bytes().len();
+        let placed = self.rows.find(index);
+        let verdict = self.engine.handle_chunk(id, index, bytes, self.now());
+        let (ChunkVerdict::New, Some(placed)) = (verdict, placed) else {
+            self.peers.count_wasted(id, bytes as u64);
+            return Ok(());
+        };
+        self.last_progress = Instant::now();
+        if let Some(peer) = self.peers.count_kept(id, bytes as u64) {
+            self.fetching.traffic.received(peer, bytes as u64);
+        }
+        self.rate.add(bytes as u64, Instant::now());
+        self.rows.arrived(index);
+        let others = self.repeats.arrived(&chunk.id());
+        self.sink.put(index, placed.offset, chunk.clone(), Some(permit)).await?;
+        for other in others.into_iter().filter(|other| *other != index) {
+            let Some(placed) = self.rows.find(other) else { continue };
+            self.engine.handle_held(other, self.now());
+            self.rows.arrived(other);
+            self.sink.put(other, placed.offset, chunk.clone(), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
+    async fn advance(&mut self) -> Result<(), FetchError> {
+        while !self.layout_done {
+            if self.cursor.is_at_chunks() && !self.engine.needs_layout() {
+                return Ok(());
+            }
+            match self.cursor.next()? {
+                ManifestStep::Need(ids) => self.look_up(ids).await?,
+                ManifestStep::Wait => return Ok(()),
+                ManifestStep::Root(root) => self.begin(root).await?,
+                ManifestStep::Layout(layout) => self.open_output(Shape::Folder(layout)).await?,
+                ManifestStep::Entries(entries) => self.job.goal.give_entries(entries).await?,
+                ManifestStep::Stream(range) => {
+                    if let (Some(root), Some(registration)) = (&self.root, &self.registration) {
+                        self.job.goal.give_stream(root.clone(), Arc::clone(&registration.live), range);
+                    }
+                }
+                ManifestStep::Chunks(leaf) => self.add_leaf(leaf).await?,
+                ManifestStep::Done => {
+                    self.engine.layout_finished();
+                    self.layout_done = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes nodes from the store; asks peers for those that are not there.
+    async fn look_up(&mut self, ids: Vec<NodeId>) -> Result<(), FetchError> {
+        self.cursor.asked(&ids);
+        let store = self.fetching.store.clone();
+        let read = spawn_blocking(move || ids.into_iter().map(|id| (id, store.read_node(&id))).collect::<Vec<_>>());
+        for (id, read) in read.await.map_err(|_| FetchError::Broken)? {
+            match read {
+                Ok(Some(bytes)) => {
+                    self.cursor.supply(id, &bytes)?;
+                }
+                Ok(None) | Err(crate::store::ReadError::Damaged { .. }) => self.engine.want_node(id, self.now()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The root is known: from here on the content is listed, and can be served while it comes.
+    async fn begin(&mut self, root: Root) -> Result<(), FetchError> {
+        let hash = self.job.hash;
+        self.engine.set_chunk_count(root.chunks, self.now());
+        if self.job.record.is_none() {
+            let record = ManifestRecord::new(hash, &root, ContentState::Fetching, self.job.name.clone());
+            self.fetching.store.put_manifest(record.clone()).await?;
+            self.job.record = Some(record);
+        }
+        let held = Availability::new(root.chunks);
+        self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
+        if root.kind == shoal_protocol::manifest::ContentKind::File {
+            self.open_output(Shape::File { bytes: root.bytes }).await?;
+        }
+        self.root = Some(root);
+        Ok(())
+    }
+
+    async fn open_output(&mut self, shape: Shape) -> Result<(), FetchError> {
+        let Goal::Everything { output: Some(plan) } = &self.job.goal else {
+            return Ok(());
+        };
+        let (plan, hash) = (plan.clone(), self.job.hash);
+        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force));
+        let output = output.await.map_err(|_| FetchError::Broken)??;
+        let chunks = self.root.as_ref().map_or(0, |root| root.chunks);
+        self.sink.set_output(output, chunks);
+        Ok(())
+    }
+
+    /// Hands a leaf of the chunk list to the engine, with what is held of it.
+    async fn add_leaf(&mut self, leaf: ChunkLeaf) -> Result<(), FetchError> {
+        let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
+        let store = self.fetching.store.clone();
+        let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
+        let known: Vec<bool> = self.repeats.add(&leaf, &held);
+        let missing = known.iter().filter(|known| !**known).count();
+        if missing > 0 {
+            self.rows.insert(&leaf, missing);
+        }
+        let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
+        let now = self.now();
+        self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
+        if let Some(registration) = &self.registration {
+            super::tell_held(&registration.live, leaf.first, &held);
+            if held.contains(&true) {
+                self.announce();
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the DHT that there is something to get here, once.
+    fn announce(&mut self) {
+        if self.announcing.is_none() {
+            let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
+            self.announcing = Some(tokio::spawn(async move {
+                if let Err(error) = network.announce(key).await {
+                    tracing::warn!(%error, "cannot announce what is being fetched");
+                }
+            }));
+        }
+    }
+
+    fn look_at_swarm(&mut self) {
+        let me = self.fetching.network.local_peer();
+        for other in self.fetching.swarms.known(&self.job.hash, &me, ENOUGH_SESSIONS, Instant::now()) {
+            self.peers.suggest(other.peer, other.addresses);
+        }
+    }
+
+    fn greet_swarm(&mut self, id: SessionId) {
+        if let Some(peer) = self.peers.peer_of(id)
+            && let Some(address) = self.peers.address_of(&peer)
+        {
+            self.fetching.swarms.saw(self.job.hash, peer, vec![address], Instant::now());
+        }
+    }
+
+    fn tell_progress(&mut self, now: bool) {
+        if !now && self.told.elapsed() < TELL_EVERY {
+            return;
+        }
+        self.told = Instant::now();
+        let progress = self.engine.progress();
+        let phase = match (&self.root, self.ever_opened) {
+            (None, false) => Phase::Searching,
+            (None, true) => Phase::Manifest,
+            (Some(_), _) => Phase::Fetching,
+        };
+        self.job.progress.send_replace(Progress {
+            phase,
+            done_bytes: progress.held_bytes,
+            total_bytes: self.root.as_ref().map(|root| root.bytes),
+            rate: self.rate.per_second(Instant::now()),
+            peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
+            seeders: 0,
+        });
+    }
+
+    /// Gives up when nobody turns up for too long, or those who did bring nothing any more.
+    fn check_patience(&self) -> Result<(), FetchError> {
+        let hash = self.job.hash;
+        let quiet = self.last_progress.elapsed();
+        let candidates = self.peers.candidates();
+        let alone = self.peers.open() == 0;
+        let liars = candidates.liars();
+        if liars > 0 && liars == candidates.len() && alone && quiet >= self.job.timeout.min(STALL) {
+            return Err(FetchError::OnlyLiars { hash, liars });
+        }
+        if !self.ever_opened {
+            if self.started.elapsed() < self.job.timeout {
+                return Ok(());
+            }
+            return Err(match candidates.last_failure() {
+                None if self.peers.dialling() == 0 => {
+                    FetchError::NobodyHasIt { hash, after: self.job.timeout, dht_peers: self.lookup.dht_peers() }
+                }
+                last => FetchError::NoneAnswered {
+                    hash,
+                    found: candidates.len(),
+                    after: self.job.timeout,
+                    last: last.unwrap_or("still dialling").to_owned(),
+                },
+            });
+        }
+        let patience = if alone { self.job.timeout } else { STALL };
+        if quiet < patience {
+            return Ok(());
+        }
+        let progress = self.engine.progress();
+        let total = self.root.as_ref().map_or(0, |root| root.bytes);
+        Err(FetchError::Stalled { held: progress.held_bytes, total, after: quiet })
+    }
+
+    async fn finish(mut self) -> Result<Outcome, FetchError> {
+        let progress = self.engine.progress();
+        let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store));
+        let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
+        let written = sink.finish(live.as_ref()).await?;
+        Ok(Outcome {
+            root: self.root.clone(),
+            written,
+            fetched_bytes: progress.received_bytes,
+            wasted_bytes: progress.wasted_bytes,
+            manifest_bytes: progress.node_bytes,
+            peers: self.peers.shares(),
+            registration: self.registration.take(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Coordinator<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coordinator").field("hash", &self.job.hash).finish_non_exhaustive()
+    }
+}
+

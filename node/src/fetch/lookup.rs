@@ -1,0 +1,65 @@
+//! Looking for providers in the DHT, again and again while a fetch lacks peers.
+
+use std::time::{Duration, Instant};
+
+use shoal_protocol::hash::DiscoveryKey;
+use tokio::sync::{mpsc, watch};
+
+use crate::network::{Network, NetworkError, Provider};
+
+/// The pause after the first look-up; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Look-ups of one key, one after the other.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    network: Network,
+    key: DiscoveryKey,
+    state: State,
+    pause: Duration,
+    /// Nodes that can be asked. More of them are a reason to ask again at once.
+    dht_peers: watch::Receiver<usize>,
+}
+
+#[derive(Debug)]
+enum State {
+    Running(mpsc::Receiver<Provider>),
+    Resting(Instant),
+}
+
+impl Lookup {
+    pub(super) fn new(network: Network, key: DiscoveryKey) -> Self {
+        let dht_peers = network.dht_peers();
+        Self { network, key, state: State::Resting(Instant::now()), pause: FIRST_PAUSE, dht_peers }
+    }
+
+    /// How many nodes this one knows to ask.
+    pub(super) fn dht_peers(&self) -> usize {
+        *self.dht_peers.borrow()
+    }
+
+    /// Waits for the next provider, with pauses between the look-ups. May be dropped at any time.
+    pub(super) async fn next(&mut self) -> Result<Provider, NetworkError> {
+        loop {
+            match &mut self.state {
+                State::Running(providers) => match providers.recv().await {
+                    Some(provider) => return Ok(provider),
+                    None => {
+                        self.state = State::Resting(Instant::now() + self.pause);
+                        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    }
+                },
+                State::Resting(until) => {
+                    let knew = *self.dht_peers.borrow_and_update();
+                    tokio::select! {
+                        () = tokio::time::sleep_until((*until).into()) => {}
+                        Ok(_) = self.dht_peers.wait_for(|peers| *peers > knew) => {}
+                    }
+                    self.state = State::Running(self.network.find_providers(self.key).await?);
+                }
+            }
+        }
+    }
+}

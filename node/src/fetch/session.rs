@@ -1,0 +1,211 @@
+//! One session with a peer: opens it, verifies what comes, passes it on.
+//!
+//! Hashing happens here, so that it runs beside the network and on as many cores as there are peers. Nothing here
+//! decides what to ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use shoal_protocol::availability::ChunkIndex;
+use shoal_protocol::chunk::VerifiedChunk;
+use shoal_protocol::engine::SessionId;
+use shoal_protocol::hash::ContentHash;
+use shoal_protocol::wire::{
+    CloseCode, Direction, FrameHeader, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+};
+use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::rows::Rows;
+use crate::frames::{FrameError, FrameReader, deadline, write_all};
+use crate::limiter::Limiter;
+use crate::network::{Address, Network, OpenError, PeerId, TransferStream};
+
+/// A frame that is not whole counts as progress each time so many more bytes of it are here.
+const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// What happened in a session.
+#[derive(Debug)]
+pub(super) enum SessionEvent {
+    /// Something other than a chunk.
+    Message(ServerMessage),
+    /// A chunk that is what it should be. The permit gives its bytes back to the queue's bound when dropped.
+    Chunk { index: ChunkIndex, chunk: VerifiedChunk, permit: OwnedSemaphorePermit },
+    /// A chunk that is not being worked on; its bytes were not looked at.
+    Unneeded { index: ChunkIndex, bytes: usize },
+    /// A chunk that is not what it should be.
+    BadChunk { index: ChunkIndex },
+    /// Bytes of a frame that is not whole yet.
+    Progress { bytes: usize },
+    /// The session is over.
+    Ended { reason: String },
+}
+
+/// A session that the peer has accepted.
+#[derive(Debug)]
+pub(super) struct OpenSession {
+    pub(super) peer: PeerId,
+    pub(super) address: Address,
+    reader: FrameReader<ReadHalf<TransferStream>>,
+    writer: WriteHalf<TransferStream>,
+}
+
+/// Why there is no session with a peer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenFailure {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{peer} has no place free")]
+    Busy { peer: PeerId, retry_after: Duration },
+    #[error("{peer} refused: {text}")]
+    Refused { peer: PeerId, code: CloseCode, text: String },
+    #[error("{peer} does not know the content that it announced")]
+    NoProof { peer: PeerId },
+}
+
+/// Opens a stream and a session on it.
+pub(super) async fn open(
+    network: Network,
+    hash: ContentHash,
+    peer: PeerId,
+    addresses: Vec<Address>,
+) -> Result<OpenSession, OpenFailure> {
+    let stream = network.open_stream(&peer, &addresses).await?;
+    let address = stream.path().remote.clone();
+    let (read, mut writer) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(read, Direction::ToRequester);
+    let me = network.local_peer();
+    let open = RequesterMessage::Open(Open {
+        version: WIRE_VERSION,
+        key: hash.discovery_key(),
+        proof: SessionProof::open(&hash, &me.to_bytes(), &peer.to_bytes()),
+        serves: true,
+        capability: Bytes::new(),
+    });
+    send(&mut writer, &open).await?;
+    let (header, payload) = deadline(reader.next()).await?;
+    match decode(header, &payload)? {
+        Some(ServerMessage::Accept { version: WIRE_VERSION, proof })
+            if proof == SessionProof::accept(&hash, &peer.to_bytes(), &me.to_bytes()) =>
+        {
+            Ok(OpenSession { peer, address, reader, writer })
+        }
+        Some(ServerMessage::Busy { retry_after_ms }) => {
+            Err(OpenFailure::Busy { peer, retry_after: Duration::from_millis(retry_after_ms.into()) })
+        }
+        Some(ServerMessage::Close { code, text }) => Err(OpenFailure::Refused { peer, code, text: printable(&text) }),
+        _ => Err(OpenFailure::NoProof { peer }),
+    }
+}
+
+/// What a running session needs.
+#[derive(Debug, Clone)]
+pub(super) struct SessionContext {
+    pub(super) rows: Arc<Rows>,
+    /// Bounds the bytes of chunks that are verified and not yet stored.
+    pub(super) queue: Arc<Semaphore>,
+    /// Limits of the node and of this fetch.
+    pub(super) limits: Vec<Arc<Limiter>>,
+    pub(super) events: mpsc::Sender<(SessionId, SessionEvent)>,
+}
+
+/// Runs a session until it ends, and says so. `commands` closing ends it.
+pub(super) async fn run(
+    id: SessionId,
+    session: OpenSession,
+    context: SessionContext,
+    commands: mpsc::Receiver<RequesterMessage>,
+) {
+    let OpenSession { mut reader, writer, .. } = session;
+    let ended = tokio::select! {
+        ended = read(id, &mut reader, &context) => ended,
+        ended = write(writer, commands) => ended,
+    };
+    let reason = match ended {
+        Ok(()) => "closed".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // An error means that the fetch is over: then nobody needs to know.
+    let _ = context.events.send((id, SessionEvent::Ended { reason })).await;
+}
+
+async fn write(
+    mut writer: WriteHalf<TransferStream>,
+    mut commands: mpsc::Receiver<RequesterMessage>,
+) -> Result<(), FrameError> {
+    while let Some(message) = commands.recv().await {
+        send(&mut writer, &message).await?;
+    }
+    Ok(())
+}
+
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, message: &RequesterMessage) -> Result<(), FrameError> {
+    let mut out = BytesMut::new();
+    message.encode(&mut out);
+    write_all(writer, &out).await
+}
+
+async fn read(
+    id: SessionId,
+    reader: &mut FrameReader<ReadHalf<TransferStream>>,
+    context: &SessionContext,
+) -> Result<(), FrameError> {
+    let mut partial = 0;
+    loop {
+        while let Some((header, payload)) = reader.take()? {
+            partial = 0;
+            let Some(message) = decode(header, &payload)? else {
+                continue;
+            };
+            let event = match message {
+                ServerMessage::Chunk { index, codec, bytes } => verify(context, index, codec, bytes).await,
+                other => SessionEvent::Message(other),
+            };
+            if context.events.send((id, event)).await.is_err() {
+                return Ok(());
+            }
+        }
+        partial += reader.fill().await?;
+        if partial >= PROGRESS_BYTES && !reader.has_frame() {
+            let event = SessionEvent::Progress { bytes: partial };
+            partial = 0;
+            if context.events.send((id, event)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Looks at a chunk's bytes, and waits until there is room for them.
+async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: Bytes) -> SessionEvent {
+    let length = bytes.len();
+    for limit in &context.limits {
+        limit.pass(length as u64).await;
+    }
+    let Some(placed) = context.rows.find(index) else {
+        return SessionEvent::Unneeded { index, bytes: length };
+    };
+    let right_length = u32::try_from(length).is_ok_and(|length| length == placed.row.len);
+    if codec != 0 || !right_length {
+        return SessionEvent::BadChunk { index };
+    }
+    let Ok(chunk) = VerifiedChunk::verify(placed.row.id, bytes) else {
+        return SessionEvent::BadChunk { index };
+    };
+    match Arc::clone(&context.queue).acquire_many_owned(placed.row.len).await {
+        Ok(permit) => SessionEvent::Chunk { index, chunk, permit },
+        Err(_) => SessionEvent::Unneeded { index, bytes: length },
+    }
+}
+
+fn decode(header: FrameHeader, payload: &Bytes) -> Result<Option<ServerMessage>, FrameError> {
+    Ok(ServerMessage::decode(header, payload)?)
+}
+
+/// A stranger's words, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

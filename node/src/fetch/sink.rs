@@ -1,0 +1,112 @@
+//! Where chunks go that a fetch has verified: the store, the output, and, once they are durable, those who wait for
+//! them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange, push_index};
+use shoal_protocol::chunk::VerifiedChunk;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::FetchError;
+use super::writer::OutputWriter;
+use crate::contents::Live;
+use crate::output::Output;
+use crate::store::{Ingest, Seq, Store};
+
+/// Takes chunks in.
+#[derive(Debug)]
+pub(super) struct Sink {
+    ingest: Ingest,
+    settled: watch::Receiver<Seq>,
+    output: Option<OutputWriter>,
+    /// Chunks that have been handed to the output.
+    written: Availability,
+    /// Chunks on their way into the store, oldest first.
+    unsettled: VecDeque<(Seq, ChunkIndex)>,
+}
+
+impl Sink {
+    pub(super) fn new(store: &Store) -> Self {
+        Self {
+            ingest: store.ingest(),
+            settled: store.settled(),
+            output: None,
+            written: Availability::new(0),
+            unsettled: VecDeque::new(),
+        }
+    }
+
+    /// Where manifest nodes are put.
+    pub(super) fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    /// Begins to write chunks to an output too.
+    pub(super) fn set_output(&mut self, output: Output, chunks: u64) {
+        self.output = Some(OutputWriter::start(output));
+        self.written = Availability::new(chunks);
+    }
+
+    /// Takes a chunk in, at a place where it was missing. Waits for room in the store.
+    pub(super) async fn put(
+        &mut self,
+        index: ChunkIndex,
+        offset: u64,
+        chunk: VerifiedChunk,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), FetchError> {
+        if let Some(output) = &mut self.output {
+            output.write(offset, chunk.bytes().clone(), permit).await?;
+            self.written.insert(index);
+        }
+        let seq = self.ingest.put_chunk(chunk).await?;
+        self.unsettled.push_back((seq, index));
+        Ok(())
+    }
+
+    /// Waits until something that was put has become durable. For ever, when nothing is on its way.
+    pub(super) async fn settles(&mut self) -> Result<(), FetchError> {
+        match self.unsettled.front() {
+            None => std::future::pending().await,
+            Some(&(first, _)) => {
+                // The store outlives its ingests; it only closes when the node stops.
+                let _ = self.settled.wait_for(|settled| *settled >= first).await;
+                Ok(self.ingest.check()?)
+            }
+        }
+    }
+
+    /// Tells those who wait of everything that has become durable. `true`: there was something.
+    pub(super) fn tell(&mut self, live: &Live) -> Result<bool, FetchError> {
+        self.ingest.check()?;
+        let settled = *self.settled.borrow_and_update();
+        let mut ranges: Vec<ChunkRange> = Vec::new();
+        while let Some(&(seq, index)) = self.unsettled.front()
+            && seq <= settled
+        {
+            self.unsettled.pop_front();
+            push_index(&mut ranges, index);
+        }
+        for range in &ranges {
+            live.add(*range);
+        }
+        Ok(!ranges.is_empty())
+    }
+
+    /// Makes everything durable, and gives back the output with what has been written to it.
+    pub(super) async fn finish(mut self, live: Option<&Arc<Live>>) -> Result<Option<(Output, Availability)>, FetchError> {
+        let output = async {
+            match self.output.take() {
+                Some(output) => output.finish().await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let stored = async { Ok(self.ingest.flush().await?) };
+        let (output, ()) = tokio::try_join!(output, stored)?;
+        if let Some(live) = live {
+            self.tell(live)?;
+        }
+        Ok(output.map(|output| (output, self.written)))
+    }
+}
