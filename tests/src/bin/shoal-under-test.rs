@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary that the end-to-end tests run: the same as `shoal`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shoal_tests::entry::shoal()
+}

@@ -1,0 +1,58 @@
+//! The figures that Shoal promises, measured with real processes on this machine.
+//!
+//! Both ends of every transfer run here, over loopback. Each figure is a median of five runs (`--runs`) with its floor
+//! (nginx and curl, `cp`, plain rustls) measured in between; a figure whose floor spreads by more than 1.3 x says
+//! nothing and is not judged. Network figures are taken with homes in memory, so that they show the network path, and
+//! again on disk. All that is made goes away with the run.
+
+mod error;
+mod fetch;
+mod floors;
+mod lab;
+mod limited;
+mod measure;
+mod memory;
+mod options;
+mod publish;
+mod raw_stream;
+mod report;
+mod small_files;
+mod web_server;
+
+use std::io::Write;
+
+pub use error::BenchError;
+pub use options::{Figure, Options};
+pub use report::{Report, Row, Verdict};
+
+use lab::{Lab, Medium};
+
+/// Measures what was asked for; `notes` takes a line for each thing that is begun.
+///
+/// # Errors
+/// Only when measuring itself is impossible; a figure that misses its bar, or whose floor is not installed, is a row
+/// of the report.
+pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Report, BenchError> {
+    let mut lab = Lab::new(&options)?;
+    let mut report = Report::new(&options);
+    for figure in options.figures() {
+        lab.note(notes, &format!("measuring: {}", figure.title()));
+        let rows = match figure {
+            Figure::Fetch => {
+                let mut rows = fetch::measure(&mut lab, Medium::Memory).await?;
+                rows.extend(fetch::measure(&mut lab, Medium::Disk).await?);
+                rows
+            }
+            Figure::RawStream => vec![raw_stream::measure(&lab).await?],
+            Figure::Limited => vec![limited::measure(&mut lab).await?],
+            Figure::Publish => publish::measure(&mut lab).await?,
+            Figure::SmallFiles => small_files::measure(&mut lab).await?,
+            Figure::Memory => memory::measure(&mut lab).await?,
+        };
+        for row in rows {
+            lab.note(notes, &format!("  {}", row.line()));
+            report.rows.push(row);
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,73 @@
+//! What is measured, how often, and where.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures Shoal's figures against floors taken in the same run.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "bench")]
+pub struct Options {
+    /// One run of each on an eighth of the bytes: shows that it works, not how fast it is
+    #[arg(long)]
+    pub quick: bool,
+    /// How many runs the median is taken of
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Measure only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Figure>,
+    /// Another `shoal` than the one built with this program
+    #[arg(long, value_name = "PATH")]
+    pub program: Option<PathBuf>,
+    /// A folder in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    pub memory: PathBuf,
+    /// A folder on disk [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub disk: Option<PathBuf>,
+}
+
+/// A figure, or some that come out of the same runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Figure {
+    /// 1 GiB from one provider, with the CPU time of both ends
+    Fetch,
+    /// The raw transfer stream against plain rustls
+    RawStream,
+    /// Four providers of 20 MB/s each
+    Limited,
+    /// Publishing 1 GiB, and what it takes on disk
+    Publish,
+    /// Publishing and fetching a tree of 10,000 x 10 KiB
+    SmallFiles,
+    /// Resident memory of both ends while 4 GiB are fetched
+    Memory,
+}
+
+impl Options {
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        if self.only.is_empty() { Figure::value_variants().to_vec() } else { self.only.clone() }
+    }
+
+    /// Runs of each figure.
+    pub(super) fn effective_runs(&self) -> usize {
+        if self.quick { 1 } else { self.runs.max(1) }
+    }
+}
+
+impl Figure {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch from one provider",
+            Self::RawStream => "raw transfer stream",
+            Self::Limited => "four limited providers",
+            Self::Publish => "publish",
+            Self::SmallFiles => "tree of small files",
+            Self::Memory => "resident memory",
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A tree of 10,000 files of 10 KiB: publishing and fetching it. Every run has fresh folders, as making files right
+//! after mass deletes is several times slower.
+
+use std::path::Path;
+
+use shoal_testnet::cluster::NodeOptions;
+use shoal_testnet::content;
+use shoal_testnet::resources::disk_bytes;
+use tempfile::TempDir;
+
+use super::BenchError;
+use super::floors::copy_tree;
+use super::lab::{Lab, Medium};
+use super::measure::Runs;
+use super::report::{Bar, Row};
+
+const FILE_BYTES: u64 = 10 << 10;
+
+/// Three rows: publish and its disk, fetch.
+pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
+    let files = u32::try_from(lab.bytes(10_000)).unwrap_or(u32::MAX);
+    let (mut publish, mut floor, mut disk, mut fetch) =
+        (Runs::default(), Runs::default(), Runs::default(), Runs::default());
+    // Kept until the end: see above.
+    let mut folders: Vec<TempDir> = Vec::new();
+    for run in 0..lab.runs {
+        let folder = lab.folder(Medium::Disk, u64::from(files) * FILE_BYTES * 8)?;
+        let source = folder.path().join("source");
+        content::write_small_files(&source, files, FILE_BYTES, run as u64).map_err(BenchError::file(&source))?;
+        floor.push(copy_tree(&source, &folder.path().join("copy"))?);
+        let home = folder.path().join("home");
+        let (seconds, published) = lab.import(&home, &source).await?;
+        publish.push(seconds);
+        disk.push(disk_bytes(&home).map_err(BenchError::file(&home))? as f64 / published.bytes as f64);
+        fetch.push(fetch_once(lab, folder.path(), &source).await?);
+        folders.push(folder);
+    }
+    let detail = format!("cp -r + syncfs {:.2} s", floor.median());
+    let rows = [
+        Row::plain(format!("publish a tree of {files} x 10 KiB"), publish, "s", Bar::AtMost(1.0)).with_detail(&detail),
+        Row::plain(format!("fetch a tree of {files} x 10 KiB, on disk"), fetch, "s", Bar::AtMost(1.5))
+            .with_detail(detail),
+        Row::plain("disk used to payload, tree of small files", disk, "x", Bar::AtMost(1.03)),
+    ];
+    Ok(rows.into_iter().map(|row| lab.judged(row)).collect())
+}
+
+async fn fetch_once(lab: &Lab, folder: &Path, source: &Path) -> Result<f64, BenchError> {
+    let mut cluster = lab.publisher(folder, NodeOptions::default()).await?;
+    let published = cluster.node(0).shoal().publish(source).await?;
+    let node = cluster.add(NodeOptions::default()).await?;
+    let (seconds, _) = lab.fetch(&cluster, node, &published.link, source, &folder.join("fetched")).await?;
+    Ok(seconds)
+}

@@ -1,0 +1,20 @@
+//! End-to-end tests: the real binary in real processes over real sockets.
+//!
+//! Each test has folders, ports and nodes of its own and a deadline, so they run side by side. What is waited for is
+//! a state that a node reports, never a time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says on stdout why it is skipped"
+)]
+
+mod basics;
+mod demo;
+mod discovery;
+mod faults;
+mod hostile;
+mod refusals;
+mod shapes;
+mod support;
+mod versions;

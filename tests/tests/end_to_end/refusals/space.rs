@@ -1,0 +1,123 @@
+//! A disk that is full.
+//!
+//! The disk is a few MiB of memory, mounted in a mount namespace that only these processes see: it takes being root,
+//! and goes by itself when they end.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use shoal_testnet::command::Shoal;
+use shoal_testnet::process_group::ProcessGroup;
+
+use crate::support::{MIB, PROGRAM, folder, home, import, refused, run, sample, still_readable};
+
+/// A small disk and a program that sees it.
+struct SmallDisk {
+    /// Where it is mounted, for the program; an empty folder for everybody else.
+    path: PathBuf,
+    program: PathBuf,
+    /// Where it is seen from outside.
+    seen: PathBuf,
+    holder: Child,
+    group: ProcessGroup,
+}
+
+impl SmallDisk {
+    /// `None`, with a printed reason, where mounting is not allowed.
+    fn mount(folder: &Path, bytes: u64) -> Option<Self> {
+        let path = folder.join("disk");
+        fs::create_dir(&path).unwrap();
+        let group = ProcessGroup::start().unwrap();
+        let script = "mount -t tmpfs -o size=$1 tmpfs \"$2\" && echo mounted && exec sleep 3600";
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh", &bytes.to_string()])
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(group.number())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.trim() != "mounted" {
+            println!("skipped: mounting a small disk is not allowed here (it takes root and CAP_SYS_ADMIN)");
+            let _ = holder.wait();
+            return None;
+        }
+        let program = folder.join("shoal-with-small-disk");
+        let pid = holder.id();
+        let script = format!("#!/bin/sh\nexec nsenter --mount=/proc/{pid}/ns/mnt '{PROGRAM}' \"$@\"\n");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let seen = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap());
+        Some(Self { path, program, seen, holder, group })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.group.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+#[test]
+fn a_publish_that_does_not_fit() {
+    run(async {
+        let folder = folder();
+        let Some(disk) = SmallDisk::mount(folder.path(), 64 * MIB) else { return };
+        let shoal = Shoal::new(&disk.program, disk.path.join("home"));
+        let (small, large) = (sample(folder.path(), "small", MIB, 1), sample(folder.path(), "large", 128 * MIB, 2));
+        let held = import(&shoal, &small).await;
+        let finished = shoal.run(["publish", "--no-serve", large.to_str().unwrap()]).await.unwrap();
+        refused(&finished, 5, &["space"]);
+        assert!(finished.stdout.is_empty());
+        assert_eq!(shoal.list().await.unwrap().len(), 1);
+        still_readable(&shoal, &held, &small).await;
+    });
+}
+
+#[test]
+fn an_output_that_does_not_fit() {
+    run(async {
+        let folder = folder();
+        let Some(disk) = SmallDisk::mount(folder.path(), 8 * MIB) else { return };
+        let shoal = Shoal::new(&disk.program, folder.path().join("home"));
+        let file = sample(folder.path(), "file", 20 * MIB, 3);
+        let published = import(&home(&folder, "home"), &file).await;
+        let output = disk.path.join("out");
+        let hash = published.hash.to_string();
+        let finished = shoal.run(["fetch", &hash, "-o", output.to_str().unwrap()]).await.unwrap();
+        refused(&finished, 5, &["space"]);
+        let left: Vec<_> = fs::read_dir(&disk.seen).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name != "out"), "half an output under its final name");
+        still_readable(&shoal, &published, &file).await;
+    });
+}
+
+#[test]
+fn a_fetch_whose_store_is_full_and_the_node_goes_on() {
+    run(async {
+        let folder = folder();
+        let Some(disk) = SmallDisk::mount(folder.path(), 48 * MIB) else { return };
+        let cluster = crate::support::cluster(1).await;
+        let large = sample(cluster.folder(), "large", 96 * MIB, 4);
+        let small = sample(cluster.folder(), "small", MIB, 5);
+        let (large, small_link) = (
+            cluster.node(0).shoal().publish(&large).await.unwrap(),
+            cluster.node(0).shoal().publish(&small).await.unwrap(),
+        );
+        let shoal = Shoal::new(&disk.program, disk.path.join("home"));
+        let first = folder.path().join("first");
+        shoal.fetch(&small_link.link, &first, &Default::default()).await.unwrap();
+        let output = folder.path().join("out");
+        let finished = shoal.run(["fetch", &large.link, "-o", output.to_str().unwrap()]).await.unwrap();
+        refused(&finished, 5, &["space"]);
+        crate::support::nothing_at(&output);
+        still_readable(&shoal, &small_link, &small).await;
+    });
+}
