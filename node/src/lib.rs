@@ -21,8 +21,8 @@ pub mod node;
 mod operation;
 mod output;
 mod publish;
-mod read;
 mod rate;
+mod read;
 mod serve;
 mod service;
 #[doc(hidden)]

@@ -16,7 +16,10 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// A limit of so many bytes a second; `None` lets everything through.
     pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
-        Self { started: Instant::now(), bucket: bytes_per_second.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::ZERO))) }
+        Self {
+            started: Instant::now(),
+            bucket: bytes_per_second.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::ZERO))),
+        }
     }
 
     /// Whether there is a limit at all.

@@ -111,7 +111,9 @@ impl<T> AbortOnDrop<T> {
         match (&mut self.0).await {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Err(Failure::new(FailureKind::Interrupted, "the node is stopping")),
-            Err(_) => Err(Failure::new(FailureKind::Failed, "the operation broke off inside the node; its log says why")),
+            Err(_) => {
+                Err(Failure::new(FailureKind::Failed, "the operation broke off inside the node; its log says why"))
+            }
         }
     }
 }

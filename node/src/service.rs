@@ -233,7 +233,9 @@ impl Inner {
         let (usage, contents) = read.await.map_err(|_| FetchError::Broken)??;
         let traffic = self.traffic.total();
         let failed = network.bootstrap.iter().filter_map(|(address, state)| match state {
-            BootstrapState::Failed { reason, .. } => Some(format!("bootstrap node {address} does not answer: {reason}")),
+            BootstrapState::Failed { reason, .. } => {
+                Some(format!("bootstrap node {address} does not answer: {reason}"))
+            }
             _ => None,
         });
         let mut problems: Vec<String> = failed.collect();

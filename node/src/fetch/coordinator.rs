@@ -27,11 +27,11 @@ use crate::clock::unix_ms;
 use crate::config::{FETCH_QUEUE_BYTES, STALL};
 use crate::contents::Registration;
 use crate::limiter::Limiter;
+use crate::manifests;
 use crate::network::{Address, PeerId};
 use crate::output::{Output, Shape};
 use crate::rate::RateMeter;
 use crate::store::ContentState;
-use crate::manifests;
 
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
 const EVENTS: usize = 512;
@@ -510,4 +510,3 @@ impl std::fmt::Debug for Coordinator<'_> {
         f.debug_struct("Coordinator").field("hash", &self.job.hash).finish_non_exhaustive()
     }
 }
-

@@ -178,4 +178,3 @@ fn hint(dht_peers: usize) -> String {
 fn shown(path: &str) -> &str {
     if path.is_empty() { "the content" } else { path }
 }
-

@@ -34,9 +34,9 @@ use crate::api::{Fetched, Phase, Progress};
 use crate::clock::unix_ms;
 use crate::contents::{Contents, Live};
 use crate::limiter::Limiter;
+use crate::manifests;
 use crate::network::Network;
 use crate::output::Output;
-use crate::manifests;
 use crate::store::{ContentState, ReadError, Store};
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -95,7 +95,9 @@ impl Fetching {
                 Err(FetchError::Read(error @ ReadError::Damaged { .. })) if round < MAX_ROUNDS => {
                     job.note(format!("{error}; fetching it again"));
                 }
-                Err(FetchError::Read(error @ ReadError::Damaged { .. })) => return Err(FetchError::DamagedStore(error)),
+                Err(FetchError::Read(error @ ReadError::Damaged { .. })) => {
+                    return Err(FetchError::DamagedStore(error));
+                }
                 Err(error) => return Err(error),
             }
         }

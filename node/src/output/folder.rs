@@ -139,7 +139,9 @@ fn make_parents(path: &Path) -> Result<(), OutputError> {
 /// A name that exists although the manifest has it once: the file system folds case or normalises.
 fn clash_or(path: &Path, error: io::Error) -> OutputError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => OutputError::NamesMerge { path: path.to_owned() },
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            OutputError::NamesMerge { path: path.to_owned() }
+        }
         _ => OutputError::write(path, error),
     }
 }

@@ -13,8 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::PublishError;
 use super::read::{Batch, read_all};
 use super::scan::Scan;
-use crate::manifests;
 use crate::clock::unix_ms;
+use crate::manifests;
 use crate::store::{ContentState, Ingest, Store};
 
 /// Batches between the reader and the hashers, and between the hashers and the store.

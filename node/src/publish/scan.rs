@@ -150,8 +150,7 @@ fn scan_one(
     depth: usize,
     found: &mut Vec<ScannedEntry>,
 ) -> Result<(), PublishError> {
-    let entry_path =
-        || EntryPath::new(inner).map_err(|source| PublishError::BadPath { path: path.to_owned(), source });
+    let entry_path = || EntryPath::new(inner).map_err(|source| PublishError::BadPath { path: path.to_owned(), source });
     if meta.is_dir() {
         if scan_folder(path, inner, depth + 1, found)? == 0 {
             let entry = Entry { path: entry_path()?, kind: EntryKind::EmptyFolder };
@@ -161,10 +160,8 @@ fn scan_one(
     }
     if meta.file_type().is_symlink() {
         let target = std::fs::read_link(path).map_err(|source| PublishError::read(path, source))?;
-        let target = target
-            .into_os_string()
-            .into_string()
-            .map_err(|_| PublishError::NotUtf8Target { path: path.to_owned() })?;
+        let target =
+            target.into_os_string().into_string().map_err(|_| PublishError::NotUtf8Target { path: path.to_owned() })?;
         let target = Target::new(target).map_err(|source| PublishError::BadTarget { path: path.to_owned(), source })?;
         let entry = Entry { path: entry_path()?, kind: EntryKind::Symlink(target) };
         found.push(ScannedEntry { entry, source: None });

@@ -8,8 +8,8 @@ use shoal_protocol::availability::{ChunkIndex, ChunkRange};
 use shoal_protocol::chunker::TARGET_CHUNK_BYTES;
 use shoal_protocol::hash::NodeId;
 use shoal_protocol::wire::{
-    CloseCode, Direction, KnownProvider, MAX_NODE_IDS, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_CHUNKS, MAX_WANTED_NODES, Open,
-    RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+    CloseCode, Direction, KnownProvider, MAX_NODE_IDS, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_CHUNKS, MAX_WANTED_NODES,
+    Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::error::TryRecvError;
@@ -156,7 +156,8 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         writer: W,
         inbox: mpsc::Receiver<RequesterMessage>,
     ) -> Self {
-        let source = ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
+        let source =
+            ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
         Self {
             serving,
             peer,

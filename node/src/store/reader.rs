@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use shoal_protocol::hash::{ChunkId, NodeId};
+
 use super::error::{ReadError, StoreError};
 use super::index::Entry;
 use super::rows::{IndexRow, Kind, ObjectId, SegmentNumber, Soundness};
@@ -82,7 +84,7 @@ fn read_segment(
     let read = shared.segments.segment(number).and_then(|segment| {
         let read = segment.read(|reader| {
             let bytes = wanted.iter().map(|(_, at, id, row)| {
-                let bytes = reader.bytes(row.offset, row.len).map(|bytes| checked(id, bytes));
+                let bytes = reader.bytes(row.offset, row.len).map(|bytes| checked(row.kind, id, bytes));
                 (*at, *id, *row, bytes)
             });
             bytes.collect::<Vec<_>>()
@@ -106,8 +108,12 @@ fn read_segment(
 }
 
 /// The bytes, if they are those of `id`.
-fn checked(id: &ObjectId, bytes: Vec<u8>) -> Option<Bytes> {
-    (blake3::hash(&bytes).as_bytes() == id).then(|| Bytes::from(bytes))
+fn checked(kind: Kind, id: &ObjectId, bytes: Vec<u8>) -> Option<Bytes> {
+    let is_it = match kind {
+        Kind::Chunk => ChunkId::of(&bytes).as_bytes() == id,
+        Kind::Node => NodeId::of(&bytes).as_bytes() == id,
+    };
+    is_it.then(|| Bytes::from(bytes))
 }
 
 fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<Bytes>, StoreError>) -> Read {
