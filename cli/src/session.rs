@@ -1,6 +1,7 @@
 //! The node that a command talks to: one that runs already, or its own.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -21,6 +22,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const TURN_DEADLINE: Duration = Duration::from_secs(20);
 /// Pause between two looks at a home that is held.
 const TURN_PAUSE: Duration = Duration::from_millis(50);
+/// How long others may use the own node after the work before that is worth a word.
+const OTHERS_GRACE: Duration = Duration::from_secs(1);
 /// What the status of a node says that stays away from the network.
 const OFFLINE: &str = "offline";
 
@@ -110,12 +113,18 @@ impl Session {
         }
     }
 
-    /// Stops the own node, if there is one.
-    pub(crate) async fn close(self) -> Outcome {
-        match self.own {
-            Some(own) => Ok(own.close().await?),
-            None => Ok(()),
+    /// Stops the own node, if there is one, once other commands that have found it are done or on Ctrl-C.
+    async fn close(self, output: &mut Output, interrupt: &Interrupt) -> Outcome {
+        let Some(own) = self.own else { return Ok(()) };
+        {
+            let mut unused = pin!(interrupt.or(own.unused()));
+            if tokio::time::timeout(OTHERS_GRACE, &mut unused).await.is_err() {
+                output.note("done, but another command still uses this node; it ends with that one, or both on Ctrl-C");
+                // Either way the node ends now.
+                let _ = unused.await;
+            }
         }
+        Ok(own.close().await?)
     }
 }
 
@@ -129,7 +138,7 @@ pub(crate) async fn with_session<T>(
 ) -> Outcome<T> {
     let session = interrupt.or(Session::open(settings, reach, output)).await??;
     let worked = work(&session, output).await;
-    let closed = session.close().await;
+    let closed = session.close(output, interrupt).await;
     let value = worked?;
     closed.map(|()| value)
 }
