@@ -67,7 +67,9 @@ impl OwnNode {
     }
 
     /// Ready once no other command uses this node: when nothing is connected to its control socket.
-    pub(crate) async fn unused(&self) {}
+    pub(crate) async fn unused(&self) {
+        self.node.unused().await;
+    }
 
     /// Stops: no new work, open streams drained, everything held made durable.
     pub(crate) async fn close(self) -> Result<(), Failure> {

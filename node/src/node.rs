@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use shoal_protocol::wire::ServerMessage;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) started: Instant,
     pub(crate) operations: crate::operation::Operations,
+    control_connections: watch::Receiver<usize>,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -177,6 +178,7 @@ impl Node {
                 traffic,
                 started: Instant::now(),
                 operations: crate::operation::Operations::default(),
+                control_connections: control.connections(),
                 stop: stop.clone(),
                 tasks: Mutex::new(Vec::new()),
             }),
@@ -207,6 +209,12 @@ impl Node {
             patience.as_secs()
         );
         Err(Failure::new(FailureKind::NotFound, message))
+    }
+
+    /// Ready when no other program is connected to the control socket.
+    pub async fn unused(&self) {
+        // An error means that the control server is gone: then nobody uses the node through it.
+        let _ = self.inner.control_connections.clone().wait_for(|open| *open == 0).await;
     }
 
     /// Stops the node: takes nothing new, ends sessions, makes everything durable and gives up the home.

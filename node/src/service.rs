@@ -251,6 +251,7 @@ impl Inner {
             connections: u32::try_from(network.connections).unwrap_or(u32::MAX),
             dht_peers: u32::try_from(network.dht_peers).unwrap_or(u32::MAX),
             dht_mode: match network.dht_mode {
+                _ if self.config.network.offline => "offline".to_owned(),
                 DhtMode::Server => "server".to_owned(),
                 DhtMode::Client => "client".to_owned(),
             },
