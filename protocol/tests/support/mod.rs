@@ -1,6 +1,6 @@
 //! What several tests of the content model need: bytes to chunk, manifests to read, a place to keep nodes.
 
-#![allow(dead_code, unreachable_pub, reason = "no test needs all of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "no test needs all of it")]
 
 use std::collections::HashMap;
 
