@@ -1,5 +1,7 @@
 //! Chunks are a function of the bytes and of nothing else.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use proptest::prelude::*;

@@ -3,6 +3,8 @@
 //! A difference means that the same content would have another hash than before: never change the page to make this
 //! pass, unless the format version changes with it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use data_encoding::HEXLOWER;

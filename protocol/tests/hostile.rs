@@ -1,5 +1,7 @@
 //! Manifests that are made to harm are refused, by words that say what is wrong.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::HashMap;
@@ -139,10 +141,13 @@ fn the_forge_makes_good_ones_too() {
     assert_eq!(entry_defect(&[entry_row(0, "a", 0), entry_row(1, "b", 0), entry_row(0, "b", 0)]), None);
 }
 
+/// A node, the totals claimed for it, and the defect to be found.
+type Case = (Vec<u8>, u64, u64, fn(&Defect) -> bool);
+
 #[test]
 fn chunk_nodes_that_lie_are_refused() {
     let good = node(b'C', 0, &[chunk_row(9)]);
-    let cases: Vec<(Vec<u8>, u64, u64, fn(&Defect) -> bool)> = vec![
+    let cases: Vec<Case> = vec![
         (good.clone(), 2, 9, |d| *d == Defect::Totals),
         (good.clone(), 1, 10, |d| *d == Defect::Totals),
         (good[..39].to_vec(), 1, 9, |d| matches!(d, Defect::Encoding(_))),

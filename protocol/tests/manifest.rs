@@ -1,5 +1,7 @@
 //! Manifests: what is built reads back, from anywhere; the same content is the same nodes; a change changes few.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::HashSet;
@@ -7,7 +9,8 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use shoal_protocol::chunker::LARGE_FILE_BYTES;
 use shoal_protocol::manifest::{
-    ChunkWalk, ContentKind, Entry, EntryWalk, MAX_NODE_BYTES, ManifestBuilder, ManifestError, PlacedEntry, Root, Step,
+    ChunkWalk, ContentKind, Entry, EntryPath, EntryWalk, MAX_NODE_BYTES, ManifestBuilder, ManifestError, PathOrder,
+    PlacedEntry, Root, Step,
 };
 use support::*;
 
@@ -228,11 +231,11 @@ proptest! {
         sizes in prop::collection::vec(0u64..3_000_000, 60),
         interleave in any::<u64>(),
     ) {
-        let mut order = shoal_protocol::manifest::PathOrder::default();
+        let mut order = PathOrder::default();
         let entries: Vec<_> = paths
             .iter()
             .zip(sizes)
-            .filter_map(|(text, size)| Some((shoal_protocol::manifest::EntryPath::new(text.as_str()).ok()?, size)))
+            .filter_map(|(text, size)| Some((EntryPath::new(text.as_str()).ok()?, size)))
             .filter(|(at, _)| order.accept(at).is_ok())
             .map(|(at, size)| match size % 7 {
                 0 => empty_folder(at.as_str()),
@@ -259,5 +262,21 @@ proptest! {
             }
         };
         prop_assert_eq!(finished.hash, built.hash);
+    }
+}
+
+proptest! {
+    #[test]
+    fn clashes_are_those_of_a_naive_search(texts in prop::collection::btree_set("[ab!/0-]{1,7}", 0..80)) {
+        let mut order = PathOrder::default();
+        let mut accepted: Vec<EntryPath> = Vec::new();
+        for at in texts.iter().filter_map(|text| EntryPath::new(text.as_str()).ok()) {
+            let is_below = |upper: &EntryPath| at.as_str().starts_with(&format!("{upper}/"));
+            // A path that was refused is no entry: the order goes on as if it had not come.
+            prop_assert_eq!(order.accept(&at).is_err(), accepted.iter().any(is_below), "{}", at);
+            if !accepted.iter().any(is_below) {
+                accepted.push(at);
+            }
+        }
     }
 }
