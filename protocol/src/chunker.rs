@@ -59,7 +59,7 @@ pub struct Profile {
 
 impl Profile {
     /// The profile of version 1.
-    pub const V1: Self = Self { min: 32 * 1024, target: 128 * 1024, max: 512 * 1024, strict_bits: 18, loose_bits: 16 };
+    pub const V1: Self = Self { min: 16 * 1024, target: 64 * 1024, max: 256 * 1024, strict_bits: 18, loose_bits: 14 };
 }
 
 /// Finds the ends of chunks in a run of bytes that comes in pieces of any size.

@@ -1,6 +1,6 @@
 //! Which bytes of the stream belong to which entry, for all entries at once.
 //!
-//! A layout keeps 36 bytes an entry and its path, in a few large allocations, and answers in logarithmic time. It
+//! A layout keeps at most 36 bytes an entry and its path, in a few large allocations, and answers in logarithmic time. It
 //! grows with the entries that were pushed, never with what a root claims.
 
 use std::ops::Range;
@@ -141,13 +141,16 @@ impl LayoutBuilder {
 
     /// The layout of all entries pushed.
     pub fn finish(self) -> Layout {
-        let Self { text, mut rows, small: mut files, large, small_bytes, large_bytes, .. } = self;
+        let Self { mut text, mut rows, small: mut files, large, small_bytes, large_bytes, .. } = self;
         for index in &large {
             if let Some(row) = rows.get_mut(index.0 as usize) {
                 row.offset += small_bytes;
             }
         }
         files.extend(large);
+        text.shrink_to_fit();
+        rows.shrink_to_fit();
+        files.shrink_to_fit();
         Layout { text, rows, files, bytes: small_bytes + large_bytes }
     }
 }
@@ -173,6 +176,11 @@ impl Layout {
         let mut builder = LayoutBuilder::default();
         let _ = builder.push_row("", &EntryKind::File { size: bytes.min(MAX_CONTENT_BYTES), executable: false });
         builder.finish()
+    }
+
+    /// Bytes that are kept for an entry, besides its text and the place of a file in the order of the stream.
+    pub const fn row_bytes() -> usize {
+        size_of::<Row>()
     }
 
     /// How many entries there are.

@@ -147,7 +147,7 @@ pub struct PathOrder {
 }
 
 impl PathOrder {
-    /// Takes the next path, or says why it may not come here.
+    /// Takes the next path, or says why it may not come here; paths that come after a refused one must be behind it.
     pub fn accept(&mut self, path: &EntryPath) -> Result<(), OrderError> {
         if let Some(previous) = &self.previous {
             match path.as_bytes().cmp(previous.as_bytes()) {

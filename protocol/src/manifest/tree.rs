@@ -10,7 +10,7 @@ const MIN_ROWS: usize = 32;
 const MAX_ROWS: usize = 1024;
 /// How many low bits of a row's cut word are zero where a node may end: one row in 128.
 const CUT_BITS: u32 = 7;
-/// A node whose rows weigh this much ends. A row weighs at most 8,304, so nodes stay far below their hard limit.
+/// A node whose rows weigh this much ends. A row weighs at most 8,205, so nodes stay far below their hard limit.
 const FULL_WEIGHT: usize = 40 * 1024;
 
 /// A row of a node, in a leaf or above it.
