@@ -158,7 +158,7 @@ impl Availability {
         }
         let at = first % PAGE_CHUNKS;
         let word = self.pages.get(&page).and_then(|bits| bits.get((at / 64) as usize));
-        word.map_or(0, |word| (word >> (at % 64 & !15)) as u16)
+        word.map_or(0, |word| (word >> (at % 64)) as u16)
     }
 
     /// Whether the set is empty.

@@ -172,7 +172,7 @@ impl Engine {
                     room = room.less(len);
                     self.in_flight_bytes += u64::from(len);
                     session.will_ask(now);
-                    session.queue.push(index, len);
+                    session.queue.push(index, len, now);
                     session.counters.asked_chunks += 1;
                     push_index(&mut ranges, index);
                 }

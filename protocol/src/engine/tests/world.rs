@@ -206,6 +206,10 @@ impl World {
                 Action::Close { session, reason } => {
                     if let Some(server) = self.servers.remove(session) {
                         self.closed.push((server.peer, *reason));
+                        // A shell tries a peer again that was merely slow.
+                        if !reason.is_a_fault() {
+                            self.at(self.now + Duration::from_secs(2), Event::Open(server.peer));
+                        }
                     }
                     self.forget(*session);
                     continue;
