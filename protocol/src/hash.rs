@@ -18,6 +18,7 @@ pub const CONTENT_HASH_VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 2;
 const CHECKSUM_CONTEXT: &str = "shoal v1 content hash checksum";
 const DISCOVERY_CONTEXT: &str = "shoal v1 discovery";
+const NODE_CONTEXT: &str = "shoal v1 manifest node";
 
 macro_rules! hash_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -50,7 +51,8 @@ hash_id! {
     ChunkId
 }
 hash_id! {
-    /// The BLAKE3 hash of the encoding of one node of a manifest's trees.
+    /// The BLAKE3 hash of the encoding of one node of a manifest's trees, under a context of its own: somebody may
+    /// publish a file with the bytes of a node, and that chunk must not have the node's id.
     NodeId
 }
 hash_id! {
@@ -73,7 +75,7 @@ impl ChunkId {
 impl NodeId {
     /// The id of a node with this encoding.
     pub fn of(encoding: &[u8]) -> Self {
-        Self(*blake3::hash(encoding).as_bytes())
+        Self(blake3::derive_key(NODE_CONTEXT, encoding))
     }
 }
 
@@ -204,7 +206,7 @@ mod tests {
 
     #[test]
     fn text_is_frozen() {
-        assert_eq!(sample().to_string(), "q3wrodz7pkth3bze7aqgh3jr46iwipjaayf2ekwv7mxhojemohu66dyb");
+        assert_eq!(sample().to_string(), "3hvbfgco6akxz4c6aoraxgm7s3kqys7gjxeu55qu3blstdp4ltsllrab");
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! The bytes of a node of either tree.
+//!
+//! `tag u8, level u8, count u16, rows`. Leaves have level 0; what level a node has and how many rows it takes follows
+//! from the rule in [`super::tree`].
+
+use super::error::Defect;
+use super::tree::{Row, Tree};
+use crate::codec::{Reader, Writer};
+
+/// No node's encoding is longer.
+pub const MAX_NODE_BYTES: usize = 64 * 1024;
+/// No node is further above the leaves.
+const MAX_LEVEL: u8 = 24;
+
+/// What a node holds.
+#[derive(Debug)]
+pub(super) enum Node<T: Tree> {
+    /// Level 0.
+    Leaf(Vec<T::Leaf>),
+    /// A level above.
+    Inner { level: u8, rows: Vec<T::Branch> },
+}
+
+/// The encoding of a node with these rows.
+pub(super) fn encode<R: Row>(tag: u8, level: u8, rows: &[R]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_byte(tag);
+    out.put_byte(level);
+    out.put_word(rows.len() as u16);
+    let mut previous = None;
+    for row in rows {
+        row.encode(previous, &mut out);
+        previous = Some(row);
+    }
+    debug_assert!(out.len() <= MAX_NODE_BYTES, "the rule for the ends of nodes keeps them small");
+    out
+}
+
+impl<T: Tree> Node<T> {
+    /// Takes a node apart. `level` is the one it must have; `None` at the top, where any will do.
+    pub(super) fn decode(bytes: &[u8], level: Option<u8>) -> Result<Self, Defect> {
+        if bytes.len() > MAX_NODE_BYTES {
+            return Err(Defect::TooBig { bytes: bytes.len() });
+        }
+        let mut reader = Reader::new(bytes);
+        let (tag, found, count) = (reader.u8()?, reader.u8()?, reader.u16()?);
+        if tag != T::TAG || level.unwrap_or(found) != found || found > MAX_LEVEL {
+            return Err(Defect::Misplaced { expected_tag: T::TAG, expected_level: level, tag, level: found });
+        }
+        let node = match found {
+            0 => Self::Leaf(decode_rows(&mut reader, count)?),
+            level => Self::Inner { level, rows: decode_rows(&mut reader, count)? },
+        };
+        reader.finish()?;
+        Ok(node)
+    }
+}
+
+/// Grows with what is there, not with the count.
+fn decode_rows<R: Row>(reader: &mut Reader<'_>, count: u16) -> Result<Vec<R>, Defect> {
+    let mut rows: Vec<R> = Vec::new();
+    for _ in 0..count {
+        let row = R::decode(reader, rows.last())?;
+        rows.push(row);
+    }
+    Ok(rows)
+}
