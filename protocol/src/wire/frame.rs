@@ -92,7 +92,7 @@ impl FrameHeader {
 }
 
 /// Bytes of payload that a type may have, or `None` if the type is not known in this direction.
-fn bound(kind: u8, direction: Direction) -> Option<usize> {
+pub(super) fn bound(kind: u8, direction: Direction) -> Option<usize> {
     let ids = 2 + MAX_NODE_IDS * ID;
     let ranges = 2 + MAX_RANGES * RANGE;
     Some(match (direction, kind) {

@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::frame::bound;
 use super::*;
 use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange, PartChunks};
 use crate::hash::{ContentHash, DiscoveryKey, NodeId};
@@ -220,6 +221,11 @@ fn the_bytes_are_those_of_the_document() {
         let hex = HEXLOWER.encode(&bytes);
         let line = format!("| {name} | `{hex}` |");
         assert!(document.lines().any(|found| found == line), "the document lacks this line:\n{line}");
+        let kind = bytes[0];
+        let limit = [Direction::ToServer, Direction::ToRequester].into_iter().find_map(|to| bound(kind, to)).unwrap();
+        let limit = if limit < 1000 { limit.to_string() } else { format!("{},{:03}", limit / 1000, limit % 1000) };
+        let row = format!("| {kind:#04x} | {} | {limit} |", name.split(',').next().unwrap());
+        assert!(document.lines().any(|found| found.starts_with(&row)), "the document lacks this row:\n{row}");
     }
 }
 
