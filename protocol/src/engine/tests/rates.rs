@@ -28,7 +28,6 @@ fn check_rates(name: &str, rates: &[u64], bytes: u64, least: u64, change: impl F
         change(&mut peers);
         let mut world = World::new(EngineConfig::default(), seed, lens, peers);
         let (reached, wasted) = reached(&mut world, rates.iter().sum());
-        println!("{name}, seed {seed}: {reached} ‰ of the rate, {wasted} ‰ wasted, {} polls", world.polls);
         assert!(reached >= least, "{name}, seed {seed}: {reached} ‰ of the rate");
         assert!(wasted <= 10, "{name}, seed {seed}: {wasted} ‰ wasted");
     }
@@ -120,7 +119,6 @@ fn nineteen_useless_peers_do_not_matter() {
         let mut world = World::new(EngineConfig::default(), seed, lens(770, seed), peers);
         assert!(world.run(Duration::from_secs(60)), "{:?}", world.engine.stall());
         let honest = world.total_bytes() as f64 / (20 * MB) as f64;
-        println!("seed {seed}: {:?} against {honest}", world.now);
         assert!(world.now.as_secs_f64() <= honest * 1.2 + 2.0, "seed {seed}: {:?} against {honest}", world.now);
     }
 }
