@@ -59,10 +59,13 @@ impl Engine {
         }
     }
 
-    /// The window of a session.
+    /// The window of a session. Its share of the budget is an equal one, or what it has and half of what nobody has:
+    /// so sessions that need little leave it to those that need more, and who comes late still finds some.
     pub(super) fn window_of(&self, session: &Session) -> u64 {
-        let share = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
-        session.meter.window_bytes(&self.config, share.max(self.config.min_window_bytes))
+        let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
+        let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
+        let share = equal.max(session.queue.bytes() + free / 2);
+        session.meter.window_bytes(&self.config, share)
     }
 
     /// How much the session may be asked for, if that is enough to bother.

@@ -41,7 +41,7 @@ impl Engine {
         let Some(session) = self.sessions.get(&thief) else {
             return;
         };
-        if session.holding.is_empty() || self.table.missing_chunks == 0 {
+        if self.sessions.len() < 2 || session.holding.is_empty() || self.table.missing_chunks == 0 {
             return;
         }
         if let Some(at) = session.next_steal.filter(|at| *at > now) {

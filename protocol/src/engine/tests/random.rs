@@ -7,8 +7,9 @@ use rand_core::SeedableRng;
 
 use super::super::slots::random_below;
 use super::super::*;
+use super::peer::{Nature, Peer};
 use super::rates::lens;
-use super::world::{Nature, Peer, World};
+use super::world::World;
 use crate::availability::{Availability, ChunkRange};
 
 const CASES: u64 = 1000;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::world::{Nature, Peer, World};
+use super::peer::{Nature, Peer};
+use super::world::World;
+use crate::availability::{Availability, ChunkRange};
 
 const MB: u64 = 1_000_000;
 
@@ -137,4 +139,22 @@ fn liars_cost_their_first_window_at_most() {
         let wasted = world.engine.progress().wasted_bytes;
         assert!(wasted <= 7 * 1024 * 1024, "{wasted}");
     }
+}
+
+#[test]
+fn many_who_hold_little_do_not_slow_the_one_who_holds_all() {
+    let chunks = 8000;
+    let mut peers = vec![Peer::seeder(1000 * MB, chunks)];
+    for peer in 0..40 {
+        let mut partial = Peer::seeder(5 * MB, chunks);
+        partial.holds = Availability::new(chunks);
+        for gain in 0..200 {
+            let start = ChunkIndex((gain * 7919 + peer * 131) % chunks);
+            partial.gains.push((Duration::from_millis(gain * 5), ChunkRange { start, count: 1 + gain as u32 % 3 }));
+        }
+        peers.push(partial);
+    }
+    let mut world = World::new(EngineConfig::default(), 1, lens(chunks, 1), peers);
+    let (reached, wasted) = reached(&mut world, 1200 * MB);
+    assert!(reached >= 950 && wasted <= 10, "{reached} ‰ of the rate, {wasted} ‰ wasted");
 }
