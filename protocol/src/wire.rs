@@ -20,15 +20,14 @@ pub use frame::{Direction, FrameHeader, HEADER_BYTES, chunk_frame_header, take_f
 pub use message::{CloseCode, KnownProvider, NoChunksReason, Open, RequesterMessage, ServerMessage, WireError};
 pub use proof::SessionProof;
 
+pub use crate::chunker::MAX_CHUNK_BYTES;
+pub use crate::manifest::MAX_NODE_BYTES;
+
 /// The protocol's name, as libp2p negotiates it.
 pub const PROTOCOL_NAME: &str = "/shoal/transfer/1";
 /// The version that OPEN and ACCEPT carry.
 pub const WIRE_VERSION: u16 = 1;
 
-/// Bytes of a chunk at most, as the wire allows it.
-pub const MAX_CHUNK_BYTES: u32 = 1024 * 1024;
-/// Bytes of an encoded manifest node at most.
-pub const MAX_NODE_BYTES: usize = 64 * 1024;
 /// Ids in one WANT_NODES or NO_NODES.
 pub const MAX_NODE_IDS: usize = 64;
 /// Runs in one WANT, CANCEL, HAVE or NO_CHUNKS.

@@ -60,7 +60,10 @@ impl Engine {
             (None, None) if found.taken_back >= bytes => ChunkVerdict::Duplicate,
             (None, None) => ChunkVerdict::Unasked,
         };
-        if asked.is_none() {
+        if let Some(asked) = asked {
+            // However long it stood in line, no round trip is longer than this.
+            found.meter.answered(now.saturating_sub(asked.at));
+        } else {
             found.taken_back = found.taken_back.saturating_sub(bytes);
         }
         let useful = verdict == ChunkVerdict::New;
@@ -96,7 +99,7 @@ impl Engine {
     /// A chunk's bytes are not what its id says: the session is ended, for a ban.
     pub fn handle_bad_chunk(&mut self, session: SessionId, index: ChunkIndex, now: Duration) {
         if let Some(found) = self.sessions.get_mut(&session) {
-            let bytes = found.queue.from_the_back().find(|(asked, _)| asked.index == index);
+            let bytes = found.queue.last_to_first().find(|(asked, _)| asked.index == index);
             let bytes = bytes.map_or(0, |(asked, _)| u64::from(asked.len));
             found.counters.wasted_chunks += 1;
             found.counters.wasted_bytes += bytes;
@@ -112,7 +115,7 @@ impl Engine {
         };
         let declined: Vec<ChunkIndex> = found
             .queue
-            .from_the_back()
+            .last_to_first()
             .map(|(asked, _)| asked.index)
             .filter(|index| ranges.iter().any(|range| range.start <= *index && index.0 < range.end()))
             .collect();

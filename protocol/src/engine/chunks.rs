@@ -78,7 +78,12 @@ impl ChunkTable {
             let number = index / GROUP;
             let slot = match last {
                 Some((known, slot)) if known == number => slot,
-                _ => self.slot_of(number, &mut fresh),
+                _ => {
+                    if let Some((_, done)) = last {
+                        self.relevel(done);
+                    }
+                    self.slot_of(number, &mut fresh)
+                }
             };
             last = Some((number, slot));
             let at = (index % GROUP) as usize;
@@ -92,9 +97,6 @@ impl ChunkTable {
                 self.missing_chunks += 1;
                 self.unassigned_chunks += 1;
                 self.missing_bytes += u64::from(*len);
-            }
-            if index % GROUP == GROUP - 1 {
-                self.relevel(slot);
             }
         }
         if let Some((_, slot)) = last {
@@ -140,10 +142,6 @@ impl ChunkTable {
 
     pub(super) fn is_missing(&self, index: ChunkIndex) -> bool {
         self.find(index).is_some_and(|(_, at, group)| group.missing >> at & 1 == 1)
-    }
-
-    pub(super) fn is_unassigned(&self, index: ChunkIndex) -> bool {
-        self.find(index).is_some_and(|(_, at, group)| group.unassigned >> at & 1 == 1)
     }
 
     /// Who has been asked for the chunk.

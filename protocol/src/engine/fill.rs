@@ -17,20 +17,24 @@ const REFILL_BYTES: u64 = 1024 * 1024;
 /// How much a session may be asked for now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
-    pub(super) bytes: u64,
-    pub(super) chunks: usize,
-    /// Whether it is the budget, not the window, that ends it.
-    pub(super) by_budget: bool,
+    window: u64,
+    budget: u64,
+    chunks: usize,
 }
 
 impl Room {
-    /// Whether the chunk fits; the first one in flight always does.
+    /// Whether the chunk fits; the first one in flight always fits the window.
     pub(super) const fn takes(&self, len: u32, first: bool) -> bool {
-        self.chunks > 0 && (len as u64 <= self.bytes || first && !self.by_budget)
+        self.chunks > 0 && self.budget >= len as u64 && (self.window >= len as u64 || first)
     }
 
+    /// What is left when a chunk has been taken.
     pub(super) const fn less(self, len: u32) -> Self {
-        Self { bytes: self.bytes.saturating_sub(len as u64), chunks: self.chunks.saturating_sub(1), ..self }
+        Self {
+            window: self.window.saturating_sub(len as u64),
+            budget: self.budget.saturating_sub(len as u64),
+            chunks: self.chunks.saturating_sub(1),
+        }
     }
 }
 
@@ -55,30 +59,28 @@ impl Engine {
         }
     }
 
-    /// The window of a session.
+    /// The window of a session. Its share of the budget is an equal one, or what it has and half of what nobody has:
+    /// so sessions that need little leave it to those that need more, and who comes late still finds some.
     pub(super) fn window_of(&self, session: &Session) -> u64 {
-        let share = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
-        session.meter.window_bytes(&self.config, share.max(self.config.min_window_bytes))
+        let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
+        let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
+        let share = equal.max(session.queue.bytes() + free / 2);
+        session.meter.window_bytes(&self.config, share)
     }
 
     /// How much the session may be asked for, if that is enough to bother.
     pub(super) fn room_of(&self, session: &Session) -> Option<Room> {
+        let budget = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
         match session.health {
             Health::Busy { .. } | Health::BackOff { .. } => None,
-            Health::Probing => session.is_idle().then_some(Room {
-                bytes: self.config.initial_window_bytes,
-                chunks: 1,
-                by_budget: false,
-            }),
+            Health::Probing => session.is_idle().then_some(Room { window: 0, budget, chunks: 1 }),
             Health::Ready => {
-                let window = self.window_of(session);
-                let free = window.saturating_sub(session.queue.bytes());
-                if !session.queue.is_empty() && free < (window / 2).min(REFILL_BYTES) {
+                let size = self.window_of(session);
+                let window = size.saturating_sub(session.queue.bytes());
+                if !session.queue.is_empty() && window < (size / 2).min(REFILL_BYTES) {
                     return None;
                 }
-                let budget = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
-                let chunks = MAX_CHUNKS.saturating_sub(session.queue.len());
-                Some(Room { bytes: free.min(budget), chunks, by_budget: budget < free })
+                Some(Room { window, budget, chunks: MAX_CHUNKS.saturating_sub(session.queue.len()) })
             }
         }
     }
@@ -163,7 +165,8 @@ impl Engine {
             };
             for (index, len) in self.table.take_from(slot, &session.holding, order) {
                 if !room.takes(len, session.queue.is_empty()) {
-                    return (ranges, if room.by_budget { Cut::ByBudget } else { Cut::ByWindow });
+                    let by_budget = room.budget < u64::from(len);
+                    return (ranges, if by_budget { Cut::ByBudget } else { Cut::ByWindow });
                 }
                 if ranges.len() == MAX_RUNS && ranges.last().is_none_or(|run: &ChunkRange| run.end() != index.0) {
                     return (ranges, Cut::ByMessage);
@@ -172,7 +175,7 @@ impl Engine {
                     room = room.less(len);
                     self.in_flight_bytes += u64::from(len);
                     session.will_ask(now);
-                    session.queue.push(index, len);
+                    session.queue.push(index, len, now);
                     session.counters.asked_chunks += 1;
                     push_index(&mut ranges, index);
                 }

@@ -105,7 +105,7 @@ impl Engine {
     pub fn handle_opened(&mut self, session: SessionId, now: Duration) {
         self.sessions.entry(session).or_insert_with(|| Session::new(self.chunk_count, now));
         self.nodes.changed = true;
-        self.line_up(session);
+        self.line_up_all();
     }
 
     /// A session has ended; what was in flight from it goes to others.

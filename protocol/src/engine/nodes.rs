@@ -83,11 +83,6 @@ impl NodeWants {
         }
     }
 
-    /// Whether nodes are wanted of which none is in flight.
-    pub(super) fn any_unasked(&self) -> bool {
-        self.wants.values().any(|want| want.asked.is_empty())
-    }
-
     fn next_hedge(&self) -> Option<Duration> {
         self.wants.values().filter_map(|want| want.hedge_at).min()
     }

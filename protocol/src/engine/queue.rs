@@ -1,6 +1,7 @@
 //! What a session has been asked for and has not sent yet, in the order of asking.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::availability::ChunkIndex;
 
@@ -9,6 +10,8 @@ use crate::availability::ChunkIndex;
 pub(super) struct Asked {
     pub(super) index: ChunkIndex,
     pub(super) len: u32,
+    /// When.
+    pub(super) at: Duration,
 }
 
 /// Chunks in flight from one session. Servers answer mostly in order, so what comes is found near the front.
@@ -31,8 +34,8 @@ impl Queue {
         self.bytes
     }
 
-    pub(super) fn push(&mut self, index: ChunkIndex, len: u32) {
-        self.asked.push_back(Asked { index, len });
+    pub(super) fn push(&mut self, index: ChunkIndex, len: u32, now: Duration) {
+        self.asked.push_back(Asked { index, len, at: now });
         self.bytes += u64::from(len);
     }
 
@@ -51,7 +54,7 @@ impl Queue {
     }
 
     /// From the last asked to the first, each with the bytes that were asked before it.
-    pub(super) fn from_the_back(&self) -> impl Iterator<Item = (Asked, u64)> + '_ {
+    pub(super) fn last_to_first(&self) -> impl Iterator<Item = (Asked, u64)> + '_ {
         let mut before = self.bytes;
         self.asked.iter().rev().map(move |asked| {
             before -= u64::from(asked.len);

@@ -214,10 +214,6 @@ impl Session {
         self.waits(wait, now);
     }
 
-    pub(super) const fn wait(&self) -> Wait {
-        self.wait
-    }
-
     pub(super) fn report(&self, id: SessionId, window_bytes: u64, now: Duration) -> SessionReport {
         let mut waited = self.waited;
         if let Some(total) = waited.get_mut(self.wait as usize) {

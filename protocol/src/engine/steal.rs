@@ -41,7 +41,7 @@ impl Engine {
         let Some(session) = self.sessions.get(&thief) else {
             return;
         };
-        if session.holding.is_empty() || self.table.missing_chunks == 0 {
+        if self.sessions.len() < 2 || session.holding.is_empty() || self.table.missing_chunks == 0 {
             return;
         }
         if let Some(at) = session.next_steal.filter(|at| *at > now) {
@@ -88,9 +88,13 @@ impl Engine {
         if !probing && plan.excess_bytes == 0 {
             return None;
         }
-        let tentative = probing || taker.meter.rate() == 0;
+        let tentative = probing || !taker.is_proven();
+        if tentative && (!giver.is_proven() || giver.silence(now) >= SILENT) {
+            // Two of whom nothing is known must not keep a chunk from those who deliver.
+            return Some(Loot::default());
+        }
         let (mut loot, mut room, mut taken) = (Loot::default(), room, 0u64);
-        for (asked, before) in giver.queue.from_the_back() {
+        for (asked, before) in giver.queue.last_to_first() {
             let len = u64::from(asked.len);
             let enough = !probing && taken + len / 2 > plan.excess_bytes || tentative && taken >= TENTATIVE_BYTES;
             if enough || !room.takes(asked.len, taken == 0 && taker.queue.is_empty()) {
@@ -137,7 +141,7 @@ impl Engine {
             if self.table.add_copy(index, thief) {
                 self.in_flight_bytes += u64::from(len);
                 session.will_ask(now);
-                session.queue.push(index, len);
+                session.queue.push(index, len, now);
                 session.counters.asked_chunks += 1;
                 push_index(&mut ranges, index);
             }

@@ -55,7 +55,7 @@ impl RateMeter {
         }
     }
 
-    /// A question to an idle session was answered after this long.
+    /// A question was answered after this long: the shortest such time is taken for the round trip.
     pub(super) fn answered(&mut self, after: Duration) {
         let after = after.max(Duration::from_micros(1));
         self.round_trip = Some(self.round_trip.map_or(after, |known| known.min(after)));

@@ -32,7 +32,7 @@ pub(super) const PROVIDERS: u8 = 0x91;
 pub(super) const CHUNK_PREFIX_BYTES: usize = 9;
 const ID: usize = 32;
 const RANGE: usize = 12;
-const PROVIDER: usize = 2 + MAX_PEER_ID_BYTES + MAX_PROVIDER_ADDRESSES * (2 + MAX_ADDRESS_BYTES);
+const PROVIDER: usize = 2 + MAX_PEER_ID_BYTES + 2 + MAX_PROVIDER_ADDRESSES * (2 + MAX_ADDRESS_BYTES);
 
 /// Which way a frame goes: the two ends know different types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl FrameHeader {
 }
 
 /// Bytes of payload that a type may have, or `None` if the type is not known in this direction.
-fn bound(kind: u8, direction: Direction) -> Option<usize> {
+pub(super) fn bound(kind: u8, direction: Direction) -> Option<usize> {
     let ids = 2 + MAX_NODE_IDS * ID;
     let ranges = 2 + MAX_RANGES * RANGE;
     Some(match (direction, kind) {

@@ -85,7 +85,8 @@ impl ServerMessage {
             Self::Providers(providers) => put_frame(out, PROVIDERS, |out| put_providers(out, providers)),
             Self::Close { code, text } => put_frame(out, CLOSE, |out| {
                 out.put_byte(code.code());
-                let cut = text.floor_char_boundary(MAX_CLOSE_TEXT_BYTES.min(text.len()));
+                let fits = |cut: &usize| text.is_char_boundary(*cut);
+                let cut = (0..=text.len().min(MAX_CLOSE_TEXT_BYTES)).rev().find(fits).unwrap_or(0);
                 out.put_bytes(text.as_bytes().get(..cut).unwrap_or_default());
             }),
         }

@@ -1,5 +1,7 @@
-//! The engine in a simulated world.
+//! The engine in a simulated world, and alone.
 
+mod alone;
+mod peer;
 mod random;
 mod rates;
 mod world;

@@ -1,0 +1,201 @@
+//! The engine alone, one event at a time.
+
+use std::time::Duration;
+
+use super::super::*;
+use super::world::node;
+use crate::availability::{AvailabilityPart, ChunkRange, PartChunks};
+
+const LEN: u32 = 100_000;
+const A: SessionId = SessionId(1);
+const B: SessionId = SessionId(2);
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// An engine that wants so many chunks, and sessions that hold them all.
+fn engine(chunks: u64, sessions: &[SessionId]) -> Engine {
+    let mut engine = Engine::new(EngineConfig::default(), 1);
+    engine.set_chunk_count(chunks, at(0));
+    engine.handle_layout(ChunkIndex(0), &vec![LEN; chunks as usize], &|_| false, at(0));
+    engine.layout_finished();
+    for session in sessions {
+        engine.handle_opened(*session, at(0));
+        let part = AvailabilityPart { start: ChunkIndex(0), count: chunks, chunks: PartChunks::All };
+        engine.handle_availability(*session, &part, at(0));
+    }
+    engine
+}
+
+fn actions(engine: &mut Engine, now: Duration) -> Vec<Action> {
+    std::iter::from_fn(|| engine.poll(now)).collect()
+}
+
+/// Chunks wanted of a session by these actions.
+fn wanted(actions: &[Action], of: SessionId) -> Vec<ChunkIndex> {
+    let runs = actions.iter().filter_map(|action| match action {
+        Action::Want { session, ranges } if *session == of => Some(ranges),
+        _ => None,
+    });
+    runs.flatten().flat_map(ChunkRange::indices).collect()
+}
+
+fn chunk(engine: &mut Engine, session: SessionId, index: ChunkIndex, millis: u64) -> ChunkVerdict {
+    engine.handle_chunk(session, index, LEN as usize, at(millis))
+}
+
+fn report(engine: &Engine, session: SessionId) -> SessionReport {
+    engine.sessions(at(0)).into_iter().find(|report| report.session == session).expect("it is open")
+}
+
+#[test]
+fn wants_come_in_runs_within_the_first_window() {
+    let mut engine = engine(100, &[A]);
+    let actions = actions(&mut engine, at(0));
+    let [Action::Want { session: A, ranges }] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(wanted(&actions, A).len(), 10, "1 MiB of 100,000 bytes each");
+    assert_eq!(ranges.len(), 1, "ten chunks of one group of sixteen");
+    assert_eq!(report(&engine, A).wait, Wait::Receiving);
+}
+
+#[test]
+fn who_does_not_move_is_put_to_rest_tried_again_and_given_up() {
+    let mut engine = engine(4, &[A]);
+    assert_eq!(wanted(&actions(&mut engine, at(0)), A).len(), 4);
+    assert_eq!(engine.next_timeout(), Some(at(5000)));
+    // A drip is no progress.
+    engine.handle_progress(A, 100, at(4000));
+    let [Action::Cancel { session: A, .. }] = actions(&mut engine, at(5000)).as_slice() else {
+        panic!("it should be told");
+    };
+    assert_eq!(report(&engine, A).wait, Wait::BackOff);
+    assert_eq!(engine.stall(), Some(Stall::AllResting { until: at(6000) }));
+    assert_eq!(wanted(&actions(&mut engine, at(6000)), A).len(), 1, "a probe");
+    assert_eq!(report(&engine, A).wait, Wait::Probing);
+    actions(&mut engine, at(11_000));
+    assert_eq!(engine.stall(), Some(Stall::AllResting { until: at(13_000) }), "twice as long");
+    assert_eq!(wanted(&actions(&mut engine, at(13_000)), A).len(), 1);
+    assert_eq!(actions(&mut engine, at(18_000)), [Action::Close { session: A, reason: CloseReason::NoProgress }]);
+    assert_eq!(engine.stall(), Some(Stall::NoSession));
+    let (ended, reason) = engine.ended_sessions().next().expect("one has ended");
+    assert_eq!((ended.counters.deadlines_missed, *reason), (3, Some(CloseReason::NoProgress)));
+}
+
+#[test]
+fn a_probe_that_is_answered_ends_the_rest() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    actions(&mut engine, at(5000));
+    let probe = wanted(&actions(&mut engine, at(6000)), A)[0];
+    assert_eq!(chunk(&mut engine, A, probe, 6100), ChunkVerdict::New);
+    assert_eq!(wanted(&actions(&mut engine, at(6100)), A).len(), 3);
+}
+
+#[test]
+fn bytes_that_keep_coming_are_progress() {
+    let mut engine = engine(1, &[A]);
+    actions(&mut engine, at(0));
+    for second in 1..20 {
+        engine.handle_progress(A, 20_000, at(second * 1000));
+        assert_eq!(actions(&mut engine, at(second * 1000)), []);
+    }
+}
+
+#[test]
+fn busy_is_waited_for_and_is_no_fault() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_busy(A, at(300), at(10));
+    assert_eq!(actions(&mut engine, at(10)), []);
+    assert_eq!(report(&engine, A).wait, Wait::Busy);
+    assert_eq!(engine.next_timeout(), Some(at(310)));
+    assert_eq!(wanted(&actions(&mut engine, at(310)), A).len(), 4);
+    assert_eq!(report(&engine, A).faults, 0);
+}
+
+#[test]
+fn what_one_declines_another_is_asked_for() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_no_chunks(A, &[ChunkRange { start: ChunkIndex(1), count: u32::MAX }], at(1));
+    assert_eq!(actions(&mut engine, at(1)), []);
+    chunk(&mut engine, A, ChunkIndex(0), 2);
+    assert_eq!(engine.stall(), Some(Stall::NobodyHasIt));
+    engine.handle_opened(B, at(3));
+    engine.handle_have(B, &[ChunkRange { start: ChunkIndex(0), count: 3 }], at(3));
+    assert_eq!(wanted(&actions(&mut engine, at(3)), B), [ChunkIndex(1), ChunkIndex(2)]);
+}
+
+#[test]
+fn a_liar_is_closed_and_its_chunks_go_to_others() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_bad_chunk(A, ChunkIndex(2), at(1));
+    assert_eq!(actions(&mut engine, at(1)), [Action::Close { session: A, reason: CloseReason::BadChunk }]);
+    assert_eq!(engine.progress().wasted_bytes, u64::from(LEN));
+    assert_eq!(chunk(&mut engine, A, ChunkIndex(1), 2), ChunkVerdict::Unasked, "it is forgotten");
+    assert!(engine.is_missing(ChunkIndex(1)));
+}
+
+#[test]
+fn what_nobody_asked_for_is_borne_for_a_while() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    assert_eq!(chunk(&mut engine, A, ChunkIndex(0), 1), ChunkVerdict::New);
+    for _ in 0..10 {
+        assert_eq!(chunk(&mut engine, A, ChunkIndex(0), 1), ChunkVerdict::Unasked);
+        assert!(!actions(&mut engine, at(1)).iter().any(|action| matches!(action, Action::Close { .. })));
+    }
+    chunk(&mut engine, A, ChunkIndex(0), 1);
+    assert_eq!(actions(&mut engine, at(1)), [Action::Close { session: A, reason: CloseReason::Unasked }]);
+}
+
+#[test]
+fn the_loser_of_a_copy_is_told_and_not_blamed() {
+    let mut engine = engine(1, &[A, B]);
+    let first = actions(&mut engine, at(0));
+    assert_eq!(wanted(&first, A), [ChunkIndex(0)]);
+    // B shows itself by a node; A says nothing for two seconds.
+    engine.want_node(node(1), at(0));
+    actions(&mut engine, at(0));
+    engine.handle_node(B, &node(1), 100, at(10));
+    let second = actions(&mut engine, at(2000));
+    assert_eq!(wanted(&second, B), [ChunkIndex(0)], "{second:?}");
+    assert_eq!(chunk(&mut engine, B, ChunkIndex(0), 2010), ChunkVerdict::New);
+    let told = actions(&mut engine, at(2010));
+    assert_eq!(told, [Action::Cancel { session: A, ranges: vec![ChunkRange::one(ChunkIndex(0))] }]);
+    assert_eq!(chunk(&mut engine, A, ChunkIndex(0), 2020), ChunkVerdict::Duplicate);
+    assert_eq!(report(&engine, A).counters.wasted_bytes, u64::from(LEN));
+    assert!(engine.is_complete());
+}
+
+#[test]
+fn what_is_held_by_other_means_is_cancelled() {
+    let mut engine = engine(2, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_held(ChunkIndex(0), at(1));
+    let cancel = Action::Cancel { session: A, ranges: vec![ChunkRange::one(ChunkIndex(0))] };
+    assert_eq!(actions(&mut engine, at(1)), [cancel]);
+    assert!(!engine.is_missing(ChunkIndex(0)));
+}
+
+#[test]
+fn a_node_is_raced_and_asked_for_again_where_it_was_refused() {
+    let mut engine = engine(0, &[A, B]);
+    engine.handle_opened(SessionId(3), at(0));
+    engine.want_node(node(1), at(0));
+    let ask = |session| Action::WantNodes { session, ids: vec![node(1)] };
+    assert_eq!(actions(&mut engine, at(0)), [ask(A), ask(B)], "nobody has proven anything: two at once");
+    assert_eq!(actions(&mut engine, at(250)), [ask(SessionId(3))], "and more when they do not answer");
+    for session in [A, B, SessionId(3)] {
+        engine.handle_no_nodes(session, &[node(1)], at(300));
+    }
+    assert_eq!(actions(&mut engine, at(300)), []);
+    assert_eq!(actions(&mut engine, at(1300)).len(), 3, "by now somebody may have it");
+    assert!(engine.handle_node(B, &node(1), 100, at(1310)));
+    assert!(!engine.handle_node(A, &node(1), 100, at(1311)));
+    assert_eq!(engine.progress().node_bytes, 100);
+}
