@@ -364,7 +364,8 @@ pub struct Status {
     pub connections: u32,
     /// Peers in the DHT's routing table.
     pub dht_peers: u32,
-    /// Whether the node answers DHT queries (`server`) or only asks (`client`).
+    /// Whether the node answers DHT queries (`server`), only asks (`client`) or stays away from the network
+    /// (`offline`).
     pub dht_mode: String,
     /// Discovery keys that this node announces.
     pub announced_keys: u64,

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    open: watch::Sender<usize>,
+}
+
+/// A connection that counts as open.
+struct Open {
+    count: watch::Sender<usize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(count: watch::Sender<usize>, permit: OwnedSemaphorePermit) -> Self {
+        count.send_modify(|open| *open += 1);
+        Self { count, _permit: permit }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.send_modify(|open| *open -= 1);
+    }
 }
 
 impl Server {
@@ -42,7 +62,14 @@ impl Server {
     /// # Errors
     /// [`ControlError::Bind`] or [`ControlError::PathTooLong`].
     pub fn bind(home: &Path) -> Result<Self, ControlError> {
-        Ok(Self { listener: socket::bind(home)?, path: socket::socket_path(home) })
+        let listener = socket::bind(home)?;
+        Ok(Self { listener, path: socket::socket_path(home), open: watch::Sender::new(0) })
+    }
+
+    /// How many connections are open at each moment; each request of a [`Client`](super::Client) is one. A program
+    /// that is done with its own node waits for 0, so as not to cut off another that has found it.
+    pub fn connections(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
     }
 
     /// Where the socket lies.
@@ -65,7 +92,8 @@ impl Server {
                 Some(_) = connections.join_next() => continue,
                 accepted = accept(&self.listener, &permits) => accepted,
             };
-            connections.spawn(serve(stream, router.clone(), stopping.clone(), permit));
+            let open = Open::new(self.open.clone(), permit);
+            connections.spawn(serve(stream, router.clone(), stopping.clone(), open));
         }
         // Before the listener goes, so that nobody finds a socket that refuses.
         if let Err(error) = std::fs::remove_file(&self.path) {
@@ -98,7 +126,7 @@ async fn accept(listener: &UnixListener, permits: &Arc<Semaphore>) -> (UnixStrea
     }
 }
 
-async fn serve(stream: UnixStream, router: Router, stopping: CancellationToken, _permit: OwnedSemaphorePermit) {
+async fn serve(stream: UnixStream, router: Router, stopping: CancellationToken, _open: Open) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -22,6 +22,7 @@ struct World {
     service: Arc<Fake>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
+    connections: watch::Receiver<usize>,
 }
 
 async fn world(fake: Fake) -> World {
@@ -29,11 +30,12 @@ async fn world(fake: Fake) -> World {
     let service = Arc::new(fake);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::bind(home.path()).unwrap();
+    let connections = server.connections();
     let server = tokio::spawn(server.run(service.clone(), async {
         let _ = stopped.await;
     }));
     let client = Client::connect(home.path()).await.unwrap().unwrap();
-    World { home, client, service, stop, server }
+    World { home, client, service, stop, server, connections }
 }
 
 fn fetch_request() -> FetchRequest {
@@ -108,6 +110,19 @@ async fn dropping_a_stream_cancels_the_operation() {
     let mut events = world.client.fetch(fetch_request());
     assert!(matches!(events.next().await, Some(Event::Progress(_))));
     drop(events);
+    assert_eq!(timeout(PATIENCE, rung.recv()).await.unwrap(), Some("dropped"));
+}
+
+#[tokio::test]
+async fn who_uses_the_node_is_known() {
+    let (bell, mut rung) = mpsc::channel(1);
+    let mut world = world(Fake { bell: Some(bell), ..Fake::default() }).await;
+    world.client.identity().await.unwrap();
+    let mut events = world.client.fetch(fetch_request());
+    assert!(events.next().await.is_some());
+    assert_ne!(*world.connections.borrow(), 0);
+    drop(events);
+    timeout(PATIENCE, world.connections.wait_for(|open| *open == 0)).await.unwrap().unwrap();
     assert_eq!(timeout(PATIENCE, rung.recv()).await.unwrap(), Some("dropped"));
 }
 

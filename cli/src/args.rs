@@ -1,0 +1,254 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::duration::parse_duration;
+use crate::output::{ColorChoice, Manner, Verbosity};
+use crate::settings::{parse_address, parse_name};
+use crate::size::{Limit, parse_limit, parse_size};
+use crate::target::Target;
+
+const SETTINGS_HELP: &str = "\
+Settings come from flags, then the environment (SHOAL_HOME, SHOAL_NETWORK, SHOAL_LISTEN, SHOAL_BOOTSTRAP, SHOAL_MDNS, \
+SHOAL_LIMIT_UP, SHOAL_LIMIT_DOWN, SHOAL_TIMEOUT), then config.toml in the home; `shoal config show` tells them all.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 could not be verified, 5 no space or no permission, \
+130 interrupted. Errors are one line on stderr; stdout carries results only, JSON with --json.";
+
+/// Distribute big files and folders among many machines, by content hash and without a server.
+#[derive(Debug, Parser)]
+#[command(name = "shoal", version, after_long_help = SETTINGS_HELP, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// The folder that the node lives in [default: shoal in the XDG data folder; env: SHOAL_HOME]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) home: Option<PathBuf>,
+    /// JSON on stdout: one document, or a line each where results stream
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Say more on stderr: causes of errors, progress without a terminal, the node's log (twice: all of it)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    pub(crate) color: ColorChoice,
+}
+
+impl GlobalArgs {
+    /// How the command is to talk.
+    pub(crate) fn manner(&self) -> Manner {
+        let verbosity = match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, _) => Verbosity::Verbose,
+        };
+        Manner { json: self.json, verbosity, color: self.color }
+    }
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish a file or a folder and print its link
+    Publish(PublishArgs),
+    /// Fetch a content from all peers that have any of it
+    Fetch(FetchArgs),
+    /// Write verified bytes of a file to stdout as they come
+    Cat(CatArgs),
+    /// List the entries of a content
+    Ls(LsArgs),
+    /// List what this node holds
+    List,
+    /// Run the node in the foreground until Ctrl-C or SIGTERM
+    Daemon(DaemonArgs),
+    /// Show this node's peer id and addresses
+    Id,
+    /// Show how this node is: traffic, store, transfers
+    Status,
+    /// Show the peers this node is connected to
+    Peers,
+    /// Try Shoal out with a local network of real nodes
+    #[command(subcommand)]
+    Testnet(TestnetCommand),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How a node that is started now meets others.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Network (a node that runs already keeps its own settings)")]
+pub(crate) struct NetworkArgs {
+    /// Listen on this address, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: any port]
+    #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
+    pub(crate) listen: Vec<String>,
+    /// Find others through this peer, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3…; may be given several times
+    #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
+    pub(crate) bootstrap: Vec<String>,
+    /// The network to be in; nodes of other networks are not found
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) network: Option<String>,
+    /// Do not look for peers on the local network
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+}
+
+/// `shoal publish`
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// Files and folders; several become one folder that holds them all
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The name in the link [default: the last part of the path]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Store and exit without telling anybody; a later `shoal daemon` serves it
+    #[arg(long)]
+    pub(crate) no_serve: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `shoal fetch`
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// What to fetch: the hash or the link that `publish` printed
+    #[arg(value_name = "HASH|LINK")]
+    pub(crate) target: Target,
+    /// Where to put it; with a slash at the end: the folder to put it in [default: its name, here]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    /// Ask this peer too; may be given several times
+    #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
+    pub(crate) peer: Vec<String>,
+    /// Take at most this many bytes a second, such as 20MB/s
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit_down: Option<Limit>,
+    /// How long to look for a first provider [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Replace what is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `shoal cat`
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    /// The file: a hash, HASH/PATH within a folder, or a link
+    #[arg(value_name = "HASH[/PATH]")]
+    pub(crate) target: Target,
+    /// Only bytes A to B, both counted from 0 and included; B may be left out
+    #[arg(long, value_name = "A-B", value_parser = parse_range, allow_hyphen_values = true)]
+    pub(crate) range: Option<ByteRange>,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+}
+
+/// `shoal ls`
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The content: a hash, HASH/PATH for a folder in it, or a link
+    #[arg(value_name = "HASH[/PATH]")]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+}
+
+/// Where to look for what is not held.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Ask this peer too; may be given several times
+    #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
+    pub(crate) peer: Vec<String>,
+    /// How long to look for a first provider [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `shoal daemon`
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Give at most this many bytes a second, such as 20MB/s; 0 for no limit
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit_up: Option<Limit>,
+    /// Take at most this many bytes a second; 0 for no limit
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit_down: Option<Limit>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `shoal testnet`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TestnetCommand {
+    /// Start five nodes, publish, fetch from several peers, kill one meanwhile, check every byte
+    Demo(DemoArgs),
+}
+
+/// `shoal testnet demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How large the large file is
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    pub(crate) size: u64,
+    /// What the made-up content is made from; another number gives other hashes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// `shoal config`
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every setting and where it comes from
+    Show,
+    /// Show where config.toml of this home lies
+    Path,
+}
+
+/// Bytes of a file, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteRange {
+    pub(crate) start: u64,
+    pub(crate) end: Option<u64>,
+}
+
+fn parse_range(text: &str) -> Result<ByteRange, String> {
+    let wrong = || format!("{text:?} is not a range; write it like 0-1023, or 1024- for all from there");
+    let (start, end) = text.split_once('-').ok_or_else(wrong)?;
+    let start = start.parse().map_err(|_| wrong())?;
+    let end = if end.is_empty() { None } else { Some(end.parse::<u64>().map_err(|_| wrong())?) };
+    match end {
+        Some(end) if end < start => Err(format!("{text:?} ends before it begins")),
+        end => Ok(ByteRange { start, end }),
+    }
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

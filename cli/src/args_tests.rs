@@ -1,0 +1,88 @@
+//! The command line is consistent, and wrong usage names its flag.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+use super::*;
+use shoal_protocol::hash::{ContentHash, NodeId};
+
+fn words(line: &str) -> Vec<OsString> {
+    let hash = ContentHash::from_root(NodeId::of(b"args")).to_string();
+    line.replace("HASH", &hash).split_whitespace().map(OsString::from).collect()
+}
+
+fn parse(line: &str) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(words(line))
+}
+
+fn check_wrong(line: &str, parts: &[&str]) {
+    let text = crate::usage::one_line(&parse(line).unwrap_err(), &words(line));
+    for word in parts {
+        assert!(text.contains(word), "{line}: {text} lacks {word}");
+    }
+    assert!(!text.contains('\n'), "{text}");
+}
+
+#[test]
+fn definitions_hold_together() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn what_the_contract_shows_is_taken() {
+    for line in [
+        "shoal publish a b --name x --no-serve",
+        "shoal publish a --listen /ip4/127.0.0.1/tcp/0 --bootstrap /ip4/1.2.3.4/tcp/5 --network lab --no-mdns",
+        "shoal fetch HASH -o out --peer /ip4/1.2.3.4/tcp/5 --limit-down 20MB/s --timeout 5s --force",
+        "shoal fetch shoal:HASH?name=x&net=lab",
+        "shoal cat HASH/a/b --range 5-9",
+        "shoal ls shoal:HASH --json",
+        "shoal list --home /tmp/x -v --color never",
+        "shoal --json daemon --listen /ip4/127.0.0.1/tcp/0 --no-mdns --limit-up 1.5MiB --limit-down 0",
+        "shoal -q id",
+        "shoal status -vv",
+        "shoal peers",
+        "shoal testnet demo --size 64MiB",
+        "shoal config show",
+        "shoal config path",
+        "shoal completions zsh",
+        "shoal man",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+    }
+}
+
+#[test]
+fn wrong_usage_names_the_flag_and_the_reason() {
+    check_wrong(
+        "shoal fetch HASH --limit-down fast",
+        &["--limit-down", "fast", "not a rate", "see `shoal fetch --help`"],
+    );
+    check_wrong("shoal fetch HASH --limit-down 99999999PiB", &["--limit-down", "64 bits"]);
+    check_wrong("shoal fetch HASH --timeout 5", &["--timeout", "duration"]);
+    check_wrong("shoal fetch abc", &["HASH|LINK", "56 characters", "this has 3"]);
+    check_wrong("shoal fetch HASH --peer localhost", &["--peer", "/ip4/"]);
+    check_wrong("shoal fetch", &["HASH|LINK", "shoal fetch --help"]);
+    check_wrong("shoal cat HASH --range 9-5", &["--range", "ends before"]);
+    check_wrong("shoal cat HASH --range -5", &["--range"]);
+    check_wrong("shoal fetch HASH --in-place", &["--in-place"]);
+    check_wrong("shoal fecth HASH", &["fecth", "'fetch'"]);
+    check_wrong("shoal list -q -v", &["--quiet", "--verbose"]);
+}
+
+#[test]
+fn what_is_not_there_yet_is_absent() {
+    for line in ["shoal pin HASH", "shoal gc", "shoal verify", "shoal explain HASH", "shoal publish a --in-place"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn ranges_include_both_ends() {
+    assert_eq!(parse_range("0-0"), Ok(ByteRange { start: 0, end: Some(0) }));
+    assert_eq!(parse_range("7-"), Ok(ByteRange { start: 7, end: None }));
+    for wrong in ["", "-", "7", "a-b", "1-2-3", "0-99999999999999999999"] {
+        assert!(parse_range(wrong).is_err(), "{wrong}");
+    }
+}
