@@ -1,8 +1,8 @@
 //! Shoal's command line: arguments, output, progress.
 //!
 //! A command talks to the node that runs in the home, or starts one in this process and talks to that in the same
-//! way; only [`own_node`] knows the difference. Results go to stdout, everything for people to stderr, and both only
-//! through [`output`]. Nothing here knows libp2p or redb.
+//! way; only `own_node` knows the difference. Results go to stdout, everything for people to stderr, and both only
+//! through `output`. Nothing here knows libp2p or redb.
 
 mod args;
 mod commands;

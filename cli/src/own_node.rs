@@ -3,11 +3,17 @@
 //! The one place where the command line meets `shoal_node::Node`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use shoal_node::api::{Failure, FailureKind};
+use shoal_node::api::Failure;
+use shoal_node::config::{Limits, NetworkOptions};
+use shoal_node::{Config, Node};
 
 /// The network of those who name none.
-pub(crate) const DEFAULT_NETWORK: &str = "main";
+pub(crate) use shoal_node::config::DEFAULT_NETWORK;
+
+/// How long a node may take to find the first other one before it says that it goes on without.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What such a node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +40,6 @@ pub(crate) struct NodeSettings {
 #[derive(Debug)]
 pub(crate) enum StartError {
     /// Another process holds the home.
-    #[expect(dead_code, reason = "constructed once the node is joined")]
     Locked,
     /// Anything else.
     Failure(Failure),
@@ -42,18 +47,23 @@ pub(crate) enum StartError {
 
 /// A node in this process. It serves the control socket of its home for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct OwnNode {}
+pub(crate) struct OwnNode {
+    node: Node,
+}
 
 impl OwnNode {
     /// Starts a node; on return its control socket answers.
     pub(crate) async fn start(settings: &NodeSettings) -> Result<Self, StartError> {
-        let message = format!("no node runs in {}", settings.home.display());
-        Err(StartError::Failure(Failure::new(FailureKind::Failed, message)))
+        match Node::start(config(settings)).await {
+            Ok(node) => Ok(Self { node }),
+            Err(shoal_node::StartError::Locked { .. }) => Err(StartError::Locked),
+            Err(error) => Err(StartError::Failure(error.into())),
+        }
     }
 
     /// Ready once the node is part of its network; an error says why it could not join (it goes on trying).
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
-        Ok(())
+        self.node.ready(JOIN_PATIENCE).await
     }
 
     /// Ready once no other command uses this node: when nothing is connected to its control socket.
@@ -61,6 +71,20 @@ impl OwnNode {
 
     /// Stops: no new work, open streams drained, everything held made durable.
     pub(crate) async fn close(self) -> Result<(), Failure> {
-        Ok(())
+        self.node.shutdown().await
+    }
+}
+
+fn config(settings: &NodeSettings) -> Config {
+    Config {
+        home: settings.home.clone(),
+        network: NetworkOptions {
+            name: settings.network.clone(),
+            listen: settings.listen.clone(),
+            bootstrap: settings.bootstrap.clone(),
+            mdns: settings.mdns,
+            offline: settings.offline,
+        },
+        limits: Limits { up: settings.limit_up, down: settings.limit_down },
     }
 }

@@ -135,7 +135,7 @@ impl Settings {
         ]
     }
 
-    /// The values in the order of [`rows`](Self::rows), as JSON: limits in bytes a second, times in milliseconds.
+    /// The values in the order of [`Self::rows`], as JSON: limits in bytes a second, times in milliseconds.
     pub(crate) fn values(&self) -> [serde_json::Value; 8] {
         [
             json!(self.home.value),

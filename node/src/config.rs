@@ -28,11 +28,13 @@ pub struct NetworkOptions {
     pub bootstrap: Vec<String>,
     /// Whether to find and to be found on the local network by mDNS. Default: on. Tests turn it off.
     pub mdns: bool,
+    /// Whether to stay away from others: for commands that only look at what is held. Default: off.
+    pub offline: bool,
 }
 
 impl Default for NetworkOptions {
     fn default() -> Self {
-        Self { name: DEFAULT_NETWORK.to_owned(), listen: Vec::new(), bootstrap: Vec::new(), mdns: true }
+        Self { name: DEFAULT_NETWORK.to_owned(), listen: Vec::new(), bootstrap: Vec::new(), mdns: true, offline: false }
     }
 }
 

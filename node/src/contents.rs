@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shoal_protocol::availability::{Availability, ChunkRange};
+use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
 use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use shoal_protocol::manifest::Root;
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 /// News that a subscriber may lag behind before it has to take a new snapshot.
 const NEWS: usize = 1024;
@@ -36,15 +36,28 @@ impl Live {
     /// Notes that chunks have become durable.
     pub(crate) fn add(&self, range: ChunkRange) {
         let mut availability = self.lock();
-        availability.set_range(range);
+        availability.insert_range(range);
         // Nobody listening is fine: whoever comes next takes a snapshot.
         let _ = self.news.send(range);
     }
 
-    /// Whether one chunk is durable.
-    pub(crate) fn has(&self, range: ChunkRange) -> bool {
-        let availability = self.lock();
-        range.iter().all(|index| availability.has(index))
+    /// Whether a chunk is durable.
+    pub(crate) fn has(&self, index: ChunkIndex) -> bool {
+        self.lock().contains(index)
+    }
+
+    /// Waits until a chunk is durable.
+    pub(crate) async fn wait_for(&self, index: ChunkIndex) {
+        let (availability, mut news) = self.subscribe();
+        let mut is_here = availability.contains(index);
+        while !is_here {
+            match news.recv().await {
+                Ok(range) => is_here = (range.start.0..range.end()).contains(&index.0),
+                Err(RecvError::Lagged(_)) => is_here = self.has(index),
+                // Cannot be: the sender is a field of this very value.
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Availability> {

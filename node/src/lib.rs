@@ -1,13 +1,34 @@
 //! A Shoal node to embed: IO shells round the pure core of `shoal-protocol`.
 //!
-//! The public face is one [`Node`](node::Node) handle; requests, results and progress are the plain types of [`api`].
-//! No type of libp2p or redb appears in it.
+//! The public face is one [`Node`] handle; it is set up by a [`Config`], and requests, results and progress are the
+//! plain types of [`api`]. No type of libp2p or redb appears in it.
 //!
 //! Inside, `network` knows nothing of `store`; only publishing, fetching and serving join the two. Nothing that
 //! hashes, encrypts or touches the disk runs on the task that drives the libp2p swarm.
 
 pub mod api;
-
+mod clock;
+pub mod config;
+mod contents;
 pub mod control;
-pub mod network;
-mod store;
+mod failure;
+mod fetch;
+mod frames;
+mod limiter;
+mod manifests;
+mod network;
+pub mod node;
+mod operation;
+mod output;
+mod publish;
+mod rate;
+mod read;
+mod serve;
+mod service;
+#[doc(hidden)]
+pub mod store;
+mod swarm;
+mod traffic;
+
+pub use config::Config;
+pub use node::{Node, StartError};

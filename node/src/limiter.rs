@@ -1,6 +1,6 @@
 //! A rate limit that tasks wait on: `protocol`'s token bucket with a clock and a queue.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shoal_protocol::token_bucket::TokenBucket;
 use tokio::sync::Mutex;
@@ -16,7 +16,10 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// A limit of so many bytes a second; `None` lets everything through.
     pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
-        Self { started: Instant::now(), bucket: bytes_per_second.map(|rate| Mutex::new(TokenBucket::new(rate))) }
+        Self {
+            started: Instant::now(),
+            bucket: bytes_per_second.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::ZERO))),
+        }
     }
 
     /// Whether there is a limit at all.
@@ -30,7 +33,7 @@ impl Limiter {
             return;
         };
         let mut bucket = bucket.lock().await;
-        while let Err(wait) = bucket.take(bytes, self.started.elapsed()) {
+        while let Err(wait) = bucket.try_take(bytes, self.started.elapsed()) {
             tokio::time::sleep(wait).await;
         }
     }

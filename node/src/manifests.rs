@@ -1,11 +1,11 @@
 //! Manifests out of the store: the root of a content and the rows of its chunk list. Everything here blocks on the
 //! disk, and takes nothing for granted that the store gives: nodes are checked as if a stranger had sent them.
 
-use shoal_protocol::availability::ChunkIndex;
+use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::hash::ContentHash;
-use shoal_protocol::manifest::{ChunkLeaf, ChunkWalk, ManifestError, Root, Step};
+use shoal_protocol::manifest::{ChunkLeaf, ChunkWalk, ContentKind, ManifestError, Root, Step};
 
-use crate::store::{ReadError, Store, StoreError};
+use crate::store::{self, ContentState, ManifestRecord, ReadError, Store, StoreError};
 
 /// Why a manifest could not be read from the store.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,63 @@ pub(crate) fn read_root(store: &Store, hash: &ContentHash) -> Result<Option<Root
         return Ok(None);
     };
     Ok(Some(Root::decode(hash, &bytes)?))
+}
+
+/// What the store is to remember of a content.
+pub(crate) fn record(
+    hash: ContentHash,
+    root: &Root,
+    state: ContentState,
+    name: Option<String>,
+    now_unix_ms: u64,
+) -> ManifestRecord {
+    let (kind, entries) = match root.kind {
+        ContentKind::File => (store::ContentKind::File, 1),
+        ContentKind::Folder => (store::ContentKind::Folder, root.entries),
+    };
+    ManifestRecord {
+        hash,
+        kind,
+        bytes: root.bytes,
+        chunks: root.chunks,
+        entries,
+        state,
+        name,
+        pinned: false,
+        created_unix_ms: now_unix_ms,
+        last_used_unix_ms: now_unix_ms,
+    }
+}
+
+/// What is held of a content.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Which chunks.
+    pub(crate) availability: Availability,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+/// Finds out which chunks of a content the store holds, as far as its chunk list is held.
+pub(crate) fn held(store: &Store, root: Root) -> Result<Held, ManifestReadError> {
+    let mut held = Held { availability: Availability::new(root.chunks), bytes: 0 };
+    let chunks = root.chunks;
+    let mut rows = ChunkRows::new(store.clone(), root);
+    let mut next = 0;
+    while next < chunks {
+        let Some(leaf) = rows.leaf_at(ChunkIndex(next))? else {
+            break;
+        };
+        let ids: Vec<_> = leaf.rows.iter().map(|row| row.id).collect();
+        for ((index, row), is_held) in (leaf.first..).zip(&leaf.rows).zip(store.holds_chunks(&ids)?) {
+            if is_held {
+                held.availability.insert(ChunkIndex(index));
+                held.bytes += u64::from(row.len);
+            }
+        }
+        next = leaf.first + leaf.rows.len() as u64;
+    }
+    Ok(held)
 }
 
 /// Looks up rows of a chunk list by index. Keeps the leaf it used last: whoever asks for a chunk asks for its
@@ -55,7 +112,7 @@ impl ChunkRows {
     }
 
     fn find(&self, index: ChunkIndex) -> Result<Option<ChunkLeaf>, ManifestReadError> {
-        let mut walk = ChunkWalk::from_chunk(&self.root, index.0);
+        let mut walk = ChunkWalk::chunks(&self.root, index.0..index.0.saturating_add(1));
         loop {
             match walk.step()? {
                 Step::Leaf(leaf) => return Ok(Some(leaf)),

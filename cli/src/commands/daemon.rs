@@ -81,7 +81,10 @@ fn already(settings: &Settings, identity: &Identity) -> Stop {
     let home = settings.home.value.display();
     Stop::new(
         FailureKind::Failed,
-        format!("a node ({}) runs in {home} already; end it, or name another folder with --home", identity.peer_id),
+        format!(
+            "a node is running in {home} already ({}); end it, or name another folder with --home",
+            identity.peer_id
+        ),
     )
 }
 

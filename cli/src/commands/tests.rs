@@ -157,7 +157,7 @@ async fn flags_in_vain_are_told() {
 async fn a_second_daemon_is_refused() {
     let ended = shoal(&Daemon::start(), "--json daemon").await;
     assert_eq!((ended.code(), ended.stdout.as_str()), (1, ""));
-    assert!(ended.failure().message.contains("runs in"), "{:?}", ended.outcome);
+    assert!(ended.failure().message.contains("running in"), "{:?}", ended.outcome);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId};
 use shoal_protocol::hash::{ChunkId, NodeId};
-use shoal_protocol::manifest::{ChunkLeaf, Layout, PlacedEntry, Root};
+use shoal_protocol::manifest::{ChunkLeaf, ContentKind, Root};
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -23,13 +23,15 @@ use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
 use super::{FetchError, Fetching};
 use crate::api::{Phase, Progress};
+use crate::clock::unix_ms;
 use crate::config::{FETCH_QUEUE_BYTES, STALL};
 use crate::contents::Registration;
 use crate::limiter::Limiter;
+use crate::manifests;
 use crate::network::{Address, PeerId};
 use crate::output::{Output, Shape};
 use crate::rate::RateMeter;
-use crate::store::{ContentState, ManifestRecord};
+use crate::store::ContentState;
 
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
 const EVENTS: usize = 512;
@@ -142,7 +144,6 @@ impl<'a> Coordinator<'a> {
         let wake = self.next_wake();
         let looks = self.peers.open() < ENOUGH_SESSIONS;
         tokio::select! {
-            biased;
             event = self.events.recv() => {
                 if let Some((id, event)) = event {
                     self.handle(id, event).await?;
@@ -294,15 +295,10 @@ impl<'a> Coordinator<'a> {
         }
         self.rate.add(bytes as u64, Instant::now());
         self.rows.arrived(index);
-        let others = self.repeats.arrived(&chunk.id());
-        self.sink.put(index, placed.offset, chunk.clone(), Some(permit)).await?;
-        for other in others.into_iter().filter(|other| *other != index) {
-            let Some(placed) = self.rows.find(other) else { continue };
-            self.engine.handle_held(other, self.now());
-            self.rows.arrived(other);
-            self.sink.put(other, placed.offset, chunk.clone(), None).await?;
+        for other in self.repeats.arrived(&chunk.id()) {
+            self.sink.put(other.index, other.offset, chunk.clone(), None).await?;
         }
-        Ok(())
+        self.sink.put(index, placed.offset, chunk, Some(permit)).await
     }
 
     /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
@@ -311,20 +307,26 @@ impl<'a> Coordinator<'a> {
             if self.cursor.is_at_chunks() && !self.engine.needs_layout() {
                 return Ok(());
             }
+            if self.cursor.is_at_chunks() && !self.job.goal.has_room() {
+                // It is the reader that is slow, not the peers.
+                self.last_progress = Instant::now();
+                return Ok(());
+            }
             match self.cursor.next()? {
                 ManifestStep::Need(ids) => self.look_up(ids).await?,
                 ManifestStep::Wait => return Ok(()),
                 ManifestStep::Root(root) => self.begin(root).await?,
                 ManifestStep::Layout(layout) => self.open_output(Shape::Folder(layout)).await?,
-                ManifestStep::Entries(entries) => self.job.goal.give_entries(entries).await?,
+                ManifestStep::Entries(entries) => self.job.goal.give_entries(entries).await,
                 ManifestStep::Stream(range) => {
-                    if let (Some(root), Some(registration)) = (&self.root, &self.registration) {
-                        self.job.goal.give_stream(root.clone(), Arc::clone(&registration.live), range);
+                    if let Some(registration) = &self.registration {
+                        self.job.goal.give_stream(Arc::clone(&registration.live), range);
                     }
                 }
                 ManifestStep::Chunks(leaf) => self.add_leaf(leaf).await?,
                 ManifestStep::Done => {
                     self.engine.layout_finished();
+                    self.job.goal.end_leaves();
                     self.layout_done = true;
                 }
             }
@@ -354,13 +356,14 @@ impl<'a> Coordinator<'a> {
         let hash = self.job.hash;
         self.engine.set_chunk_count(root.chunks, self.now());
         if self.job.record.is_none() {
-            let record = ManifestRecord::new(hash, &root, ContentState::Fetching, self.job.name.clone());
+            let name = self.job.name.clone();
+            let record = manifests::record(hash, &root, ContentState::Fetching, name, unix_ms());
             self.fetching.store.put_manifest(record.clone()).await?;
             self.job.record = Some(record);
         }
         let held = Availability::new(root.chunks);
         self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
-        if root.kind == shoal_protocol::manifest::ContentKind::File {
+        if root.kind == ContentKind::File {
             self.open_output(Shape::File { bytes: root.bytes }).await?;
         }
         self.root = Some(root);
@@ -392,6 +395,7 @@ impl<'a> Coordinator<'a> {
         let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
         let now = self.now();
         self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
+        self.job.goal.give_leaf(&leaf);
         if let Some(registration) = &self.registration {
             super::tell_held(&registration.live, leaf.first, &held);
             if held.contains(&true) {
@@ -490,7 +494,7 @@ impl<'a> Coordinator<'a> {
         let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
         let written = sink.finish(live.as_ref()).await?;
         Ok(Outcome {
-            root: self.root.clone(),
+            root: self.root.take().ok_or(FetchError::Broken)?,
             written,
             fetched_bytes: progress.received_bytes,
             wasted_bytes: progress.wasted_bytes,
@@ -506,4 +510,3 @@ impl std::fmt::Debug for Coordinator<'_> {
         f.debug_struct("Coordinator").field("hash", &self.job.hash).finish_non_exhaustive()
     }
 }
-

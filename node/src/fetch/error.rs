@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shoal_protocol::hash::ContentHash;
+use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::ManifestError;
 
 use crate::api::{Failure, FailureKind};
@@ -123,6 +123,9 @@ pub enum FetchError {
     /// The network failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A chunk that was held is held no more.
+    #[error("{0:?} was in the store and is not any more: run the same fetch again to get it anew")]
+    Gone(ChunkId),
     /// A task of this fetch ended without a word.
     #[error("the fetch broke off inside the node; its log says why")]
     Broken,
@@ -175,4 +178,3 @@ fn hint(dht_peers: usize) -> String {
 fn shown(path: &str) -> &str {
     if path.is_empty() { "the content" } else { path }
 }
-

@@ -81,10 +81,10 @@ fn read(
         next = leaf.first + leaf.rows.len() as u64;
         for due in due.chunks(BATCH_CHUNKS) {
             let ids: Vec<ChunkId> = due.iter().map(|&(_, id)| id).collect();
-            let read = store.read_chunks(&ids).into_iter().zip(due);
+            let read = store.read_chunks(&ids)?.into_iter().zip(due);
             let batch = read.map(|(read, &(offset, id))| match read? {
                 Some(bytes) => Ok((offset, bytes)),
-                None => Err(FetchError::missing(id)),
+                None => Err(FetchError::Gone(id)),
             });
             if sink.blocking_send(batch.collect::<Result<_, FetchError>>()?).is_err() {
                 return Ok(());

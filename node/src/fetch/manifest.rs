@@ -62,10 +62,20 @@ pub(super) struct ManifestCursor {
 #[derive(Debug)]
 enum Stage {
     Root,
-    Entries { walk: EntryWalk, layout: LayoutBuilder },
+    Entries {
+        walk: EntryWalk,
+        layout: LayoutBuilder,
+    },
     /// The entry at a path; if there is none, `below` tells a folder from nothing.
-    Find { walk: EntryWalk, path: EntryPath },
-    Below { walk: EntryWalk, path: EntryPath, found: bool },
+    Find {
+        walk: EntryWalk,
+        path: EntryPath,
+    },
+    Below {
+        walk: EntryWalk,
+        path: EntryPath,
+        found: bool,
+    },
     /// A lone file, of which bytes are wanted.
     Lone,
     Chunks(ChunkWalk),

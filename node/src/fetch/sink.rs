@@ -95,7 +95,10 @@ impl Sink {
     }
 
     /// Makes everything durable, and gives back the output with what has been written to it.
-    pub(super) async fn finish(mut self, live: Option<&Arc<Live>>) -> Result<Option<(Output, Availability)>, FetchError> {
+    pub(super) async fn finish(
+        mut self,
+        live: Option<&Arc<Live>>,
+    ) -> Result<Option<(Output, Availability)>, FetchError> {
         let output = async {
             match self.output.take() {
                 Some(output) => output.finish().await.map(Some),

@@ -45,6 +45,8 @@ pub(super) struct Routes {
     pub(super) connected: Option<Path>,
     /// Addresses that the peer named or the DHT knows.
     pub(super) addresses: Vec<Multiaddr>,
+    /// Whether something better than what is connected was dialled in vain lately.
+    pub(super) upgrade_failed: bool,
     /// Protocols of the transfer family that the peer said it speaks.
     pub(super) speaks: Vec<String>,
 }

@@ -9,14 +9,22 @@
 //! [`connect`] for how a stream comes to be.
 
 mod address;
+mod announce;
+mod behaviour;
 mod command;
 mod config;
 mod connect;
+mod discovery;
 mod driver;
 mod error;
 mod identity;
+mod muxer;
+mod reach;
+mod records;
 mod status;
 mod streams;
+mod tls;
+mod transport;
 
 use shoal_protocol::hash::DiscoveryKey;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,6 +46,7 @@ const PROVIDER_QUEUE: usize = 512;
 pub struct Network {
     commands: mpsc::Sender<Command>,
     local: PeerId,
+    transfer_protocol: String,
     addresses: watch::Receiver<Vec<Address>>,
     dht_peers: watch::Receiver<usize>,
 }
@@ -50,9 +59,15 @@ impl Network {
     /// When an address cannot be listened on.
     pub async fn start(config: NetworkConfig) -> Result<(Self, mpsc::Receiver<InboundStream>), NetworkError> {
         let local = config.identity.peer_id();
+        let transfer_protocol = config.network.transfer_protocol().to_string();
         let started = driver::start(config).await?;
-        let network =
-            Self { commands: started.commands, local, addresses: started.addresses, dht_peers: started.dht_peers };
+        let network = Self {
+            commands: started.commands,
+            local,
+            transfer_protocol,
+            addresses: started.addresses,
+            dht_peers: started.dht_peers,
+        };
         Ok((network, started.inbound))
     }
 
@@ -163,3 +178,6 @@ impl Network {
         answer.await.map_err(|_| NetworkError::Stopped)
     }
 }
+
+#[cfg(test)]
+mod tests;

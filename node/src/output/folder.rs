@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shoal_protocol::manifest::{EntryKind, Layout};
+use shoal_protocol::manifest::{EntryIndex, KindView, Layout};
 
 use super::OutputError;
 
@@ -22,7 +22,7 @@ pub(super) struct FolderOutput {
     /// Which entries' files exist already, by their index in the layout.
     created: Vec<bool>,
     /// Files of more than one chunk, the latest used last.
-    open: VecDeque<(usize, File)>,
+    open: VecDeque<(EntryIndex, File)>,
 }
 
 impl FolderOutput {
@@ -34,8 +34,8 @@ impl FolderOutput {
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
         let layout = Arc::clone(&self.layout);
         let mut rest = bytes;
-        for span in layout.spans(offset, bytes.len() as u64) {
-            let (head, tail) = usize::try_from(span.bytes)
+        for span in layout.spans(offset..offset.saturating_add(bytes.len() as u64)) {
+            let (head, tail) = usize::try_from(span.len)
                 .ok()
                 .and_then(|take| rest.split_at_checked(take))
                 .ok_or(OutputError::OutOfBounds)?;
@@ -45,7 +45,7 @@ impl FolderOutput {
         if rest.is_empty() { Ok(()) } else { Err(OutputError::OutOfBounds) }
     }
 
-    fn write_file(&mut self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
+    fn write_file(&mut self, entry: EntryIndex, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == entry)
             && let Some((_, file)) = self.open.remove(at)
         {
@@ -55,7 +55,7 @@ impl FolderOutput {
         }
         let file = self.open_file(entry)?;
         file.write_all_at(bytes, offset).map_err(|error| self.failed(entry, error))?;
-        let size = self.layout.entry(entry).map_or(0, |entry| entry.kind.size());
+        let size = self.layout.entry(entry).map_or(0, |entry| entry.stream.end - entry.stream.start);
         if bytes.len() as u64 != size {
             if self.open.len() == OPEN_FILES {
                 self.open.pop_front();
@@ -66,13 +66,13 @@ impl FolderOutput {
     }
 
     /// Opens the file of an entry; the first time, makes it, and the folders above it.
-    fn open_file(&mut self, index: usize) -> Result<File, OutputError> {
+    fn open_file(&mut self, index: EntryIndex) -> Result<File, OutputError> {
         let entry = self.layout.entry(index).ok_or(OutputError::OutOfBounds)?;
-        let EntryKind::File { executable, .. } = entry.kind else {
+        let KindView::File { executable } = entry.kind else {
             return Err(OutputError::OutOfBounds);
         };
-        let path = self.root.join(entry.path.as_str());
-        let created = self.created.get_mut(index).ok_or(OutputError::OutOfBounds)?;
+        let path = self.root.join(entry.path);
+        let created = self.created.get_mut(index.get() as usize).ok_or(OutputError::OutOfBounds)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(!*created).mode(if executable { 0o777 } else { 0o666 });
         let file = match options.open(&path) {
@@ -90,27 +90,27 @@ impl FolderOutput {
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
         self.open.clear();
         let layout = Arc::clone(&self.layout);
-        for (index, entry) in layout.entries().enumerate() {
-            let path = self.root.join(entry.path.as_str());
+        for entry in layout.entries() {
+            let path = self.root.join(entry.path);
             match entry.kind {
-                EntryKind::File { .. } => {
-                    if !self.created.get(index).copied().unwrap_or(true) {
-                        self.open_file(index)?;
+                KindView::File { .. } => {
+                    if !self.created.get(entry.index.get() as usize).copied().unwrap_or(true) {
+                        self.open_file(entry.index)?;
                     }
                 }
-                EntryKind::EmptyFolder => {
+                KindView::EmptyFolder => {
                     make_parents(&path)?;
                     fs::create_dir(&path).map_err(|error| clash_or(&path, error))?;
                 }
-                EntryKind::Symlink(_) => {}
+                KindView::Symlink(_) => {}
             }
         }
         // Links last: nothing is written through them.
         for entry in layout.entries() {
-            if let EntryKind::Symlink(target) = &entry.kind {
-                let path = self.root.join(entry.path.as_str());
+            if let KindView::Symlink(target) = entry.kind {
+                let path = self.root.join(entry.path);
                 make_parents(&path)?;
-                symlink(target.as_str(), &path).map_err(|error| clash_or(&path, error))?;
+                symlink(target, &path).map_err(|error| clash_or(&path, error))?;
             }
         }
         self.flush()
@@ -123,8 +123,8 @@ impl FolderOutput {
         rustix::fs::syncfs(&folder).map_err(|error| OutputError::write(&self.root, error.into()))
     }
 
-    fn failed(&self, entry: usize, error: io::Error) -> OutputError {
-        let path = self.layout.entry(entry).map(|entry| self.root.join(entry.path.as_str()));
+    fn failed(&self, entry: EntryIndex, error: io::Error) -> OutputError {
+        let path = self.layout.entry(entry).map(|entry| self.root.join(entry.path));
         OutputError::write(path.as_deref().unwrap_or(&self.root), error)
     }
 }
@@ -139,7 +139,9 @@ fn make_parents(path: &Path) -> Result<(), OutputError> {
 /// A name that exists although the manifest has it once: the file system folds case or normalises.
 fn clash_or(path: &Path, error: io::Error) -> OutputError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => OutputError::NamesMerge { path: path.to_owned() },
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            OutputError::NamesMerge { path: path.to_owned() }
+        }
         _ => OutputError::write(path, error),
     }
 }

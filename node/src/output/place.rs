@@ -50,7 +50,8 @@ impl Place {
         let part = part_path(target, hash);
         let failed = |error| OutputError::write(&part, error);
         // Not truncated before it is locked: it may be another writer's.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part).map_err(failed)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part).map_err(failed)?;
         lock(&file, target)?;
         file.set_len(0).map_err(failed)?;
         let held = file.try_clone().map_err(failed)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use shoal_protocol::manifest::{ManifestError, PathError};
+use shoal_protocol::manifest::{BuildError, PathError, TargetError};
 
 use crate::api::{Failure, FailureKind};
 use crate::network::NetworkError;
@@ -42,6 +42,14 @@ pub enum PublishError {
         /// The link.
         path: PathBuf,
     },
+    /// A symbolic link whose text a manifest cannot carry.
+    #[error("the symbolic link {} cannot stand in a manifest: {source}", path.display())]
+    BadTarget {
+        /// The link.
+        path: PathBuf,
+        /// What is wrong with its text.
+        source: TargetError,
+    },
     /// A name that a manifest cannot carry.
     #[error("the name {} cannot stand in a manifest: {source}", path.display())]
     BadPath {
@@ -78,7 +86,7 @@ pub enum PublishError {
     },
     /// The manifest could not be built of what was found.
     #[error("cannot describe this as a manifest: {0}")]
-    Manifest(#[from] ManifestError),
+    Manifest(#[from] BuildError),
     /// The store could not take it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream;
 use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::hash::ContentHash;
-use shoal_protocol::manifest::{EncodedNode, ManifestBuilder, ManifestKind, Root};
+use shoal_protocol::manifest::{ContentKind, EncodedNode, ManifestBuilder, Root};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,7 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::PublishError;
 use super::read::{Batch, read_all};
 use super::scan::Scan;
-use crate::store::{ContentState, Ingest, ManifestRecord, Store};
+use crate::clock::unix_ms;
+use crate::manifests;
+use crate::store::{ContentState, Ingest, Store};
 
 /// Batches between the reader and the hashers, and between the hashers and the store.
 const QUEUE_BATCHES: usize = 4;
@@ -26,7 +27,7 @@ pub(crate) struct Imported {
     pub(crate) hash: ContentHash,
     /// The root node of its manifest.
     pub(crate) root: Root,
-    /// Bytes of chunks that were not held before.
+    /// Bytes of chunks and manifest nodes that were not held before.
     pub(crate) new_bytes: u64,
 }
 
@@ -53,21 +54,18 @@ pub(crate) async fn import(
 
     let ingest = store.ingest();
     let mut manifest = match &*scan {
-        Scan::File(_) => ManifestBuilder::new(ManifestKind::File),
-        Scan::Folder(_) => ManifestBuilder::new(ManifestKind::Folder),
+        Scan::File(_) => ManifestBuilder::new(ContentKind::File),
+        Scan::Folder(_) => ManifestBuilder::new(ContentKind::Folder),
     };
-    let mut new_bytes = 0;
     let mut done_bytes = 0;
     while let Some(batch) = hashed.next().await {
         for chunk in batch.map_err(|_| PublishError::Broken)? {
-            let len = chunk.len();
-            manifest.push_chunk(chunk.id(), len)?;
-            if ingest.put_chunk(chunk).await?.new {
-                new_bytes += u64::from(len);
-            }
-            done_bytes += u64::from(len);
+            let bytes = chunk.bytes().len();
+            manifest.push_chunk(chunk.id(), u32::try_from(bytes).unwrap_or(u32::MAX))?;
+            ingest.put_chunk(chunk).await?;
+            done_bytes += bytes as u64;
         }
-        put_nodes(&ingest, manifest.take_nodes()).await?;
+        put_nodes(&ingest, manifest.drain_nodes()).await?;
         on_bytes(done_bytes);
     }
     reader.await.map_err(|_| PublishError::Broken)??;
@@ -75,14 +73,15 @@ pub(crate) async fn import(
     if let Scan::Folder(entries) = &*scan {
         for scanned in entries {
             manifest.push_entry(scanned.entry.clone())?;
-            put_nodes(&ingest, manifest.take_nodes()).await?;
+            put_nodes(&ingest, manifest.drain_nodes()).await?;
         }
     }
     let finished = manifest.finish()?;
     put_nodes(&ingest, finished.nodes).await?;
     ingest.flush().await?;
-    store.put_manifest(ManifestRecord::new(finished.hash, &finished.root, ContentState::Complete, name)).await?;
-    Ok(Imported { hash: finished.hash, root: finished.root, new_bytes })
+    let record = manifests::record(finished.hash, &finished.root, ContentState::Complete, name, unix_ms());
+    store.put_manifest(record).await?;
+    Ok(Imported { hash: finished.hash, root: finished.root, new_bytes: ingest.added().bytes })
 }
 
 async fn put_nodes(ingest: &Ingest, nodes: Vec<EncodedNode>) -> Result<(), PublishError> {

@@ -10,4 +10,4 @@ mod read;
 pub(crate) mod scan;
 
 pub use error::PublishError;
-pub(crate) use import::{Imported, import};
+pub(crate) use import::import;

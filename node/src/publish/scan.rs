@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shoal_protocol::manifest::{Entry, EntryKind, EntryPath};
+use shoal_protocol::manifest::{Entry, EntryKind, EntryPath, Target};
 
 use super::PublishError;
 
@@ -21,6 +21,16 @@ pub(crate) enum Scan {
     File(Source),
     /// A folder: its entries in the order of their path's bytes.
     Folder(Vec<ScannedEntry>),
+}
+
+impl Scan {
+    /// Bytes that there are to read.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::File(source) => source.stamp.bytes,
+            Self::Folder(entries) => entries.iter().map(|scanned| scanned.entry.kind.size()).sum(),
+        }
+    }
 }
 
 /// An entry, and for a file where its bytes are.
@@ -140,8 +150,7 @@ fn scan_one(
     depth: usize,
     found: &mut Vec<ScannedEntry>,
 ) -> Result<(), PublishError> {
-    let entry_path =
-        || EntryPath::new(inner).map_err(|source| PublishError::BadPath { path: path.to_owned(), source });
+    let entry_path = || EntryPath::new(inner).map_err(|source| PublishError::BadPath { path: path.to_owned(), source });
     if meta.is_dir() {
         if scan_folder(path, inner, depth + 1, found)? == 0 {
             let entry = Entry { path: entry_path()?, kind: EntryKind::EmptyFolder };
@@ -151,11 +160,10 @@ fn scan_one(
     }
     if meta.file_type().is_symlink() {
         let target = std::fs::read_link(path).map_err(|source| PublishError::read(path, source))?;
-        let target = target
-            .into_os_string()
-            .into_string()
-            .map_err(|_| PublishError::NotUtf8Target { path: path.to_owned() })?;
-        let entry = Entry { path: entry_path()?, kind: EntryKind::Symlink { target } };
+        let target =
+            target.into_os_string().into_string().map_err(|_| PublishError::NotUtf8Target { path: path.to_owned() })?;
+        let target = Target::new(target).map_err(|source| PublishError::BadTarget { path: path.to_owned(), source })?;
+        let entry = Entry { path: entry_path()?, kind: EntryKind::Symlink(target) };
         found.push(ScannedEntry { entry, source: None });
         return Ok(());
     }

@@ -1,11 +1,12 @@
 //! From wanted indices to frames: reads chunks from the store and packs them for the wire. Blocks on the disk.
 
+use bytes::BytesMut;
 use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
 use shoal_protocol::hash::ChunkId;
 use shoal_protocol::wire::{NoChunksReason, ServerMessage, chunk_frame_header};
 
 use crate::manifests::{ChunkRows, ManifestReadError};
-use crate::store::{ReadError, Store};
+use crate::store::Store;
 
 /// How the bytes of a chunk frame are packed: as they are.
 const CODEC_PLAIN: u8 = 0;
@@ -17,8 +18,6 @@ pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
     /// Where each chunk frame ends, and how many bytes of chunk it carries.
     pub(super) chunks: Vec<(usize, u32)>,
-    /// Chunks that are damaged on disk.
-    pub(super) damaged: Vec<ChunkId>,
 }
 
 /// Reads chunks for one session.
@@ -43,20 +42,17 @@ impl ChunkSource {
             ids.push(row.map(|row| row.id));
         }
         let known: Vec<ChunkId> = ids.iter().flatten().copied().collect();
-        let mut read = self.store.read_chunks(&known).into_iter();
+        let mut read = self.store.read_chunks(&known)?.into_iter();
         let mut frames = Frames::default();
         let (mut missing, mut unreadable) = (Vec::<ChunkRange>::new(), Vec::<ChunkRange>::new());
         for (&index, id) in wanted.iter().zip(&ids) {
-            match id.and_then(|id| Some((id, read.next()?))) {
-                Some((_, Ok(Some(bytes)))) => frames.push_chunk(index, &bytes),
-                Some((id, Err(error))) => {
+            match id.and_then(|_| read.next()) {
+                Some(Ok(Some(bytes))) => frames.push_chunk(index, &bytes),
+                Some(Err(error)) => {
                     tracing::warn!(%error, "cannot serve a chunk");
-                    if matches!(error, ReadError::Damaged { .. }) {
-                        frames.damaged.push(id);
-                    }
                     push_index(&mut unreadable, index);
                 }
-                Some((_, Ok(None))) | None => push_index(&mut missing, index),
+                Some(Ok(None)) | None => push_index(&mut missing, index),
             }
         }
         for (reason, ranges) in [(NoChunksReason::NotHeld, missing), (NoChunksReason::Unreadable, unreadable)] {
@@ -77,6 +73,8 @@ impl Frames {
     }
 
     fn push(&mut self, message: &ServerMessage) {
-        self.bytes.extend_from_slice(&message.encode());
+        let mut frame = BytesMut::new();
+        message.encode(&mut frame);
+        self.bytes.extend_from_slice(&frame);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
+use shoal_protocol::availability::{Availability, ChunkRange};
 use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use shoal_protocol::manifest::Root;
 use tokio::sync::broadcast;
 
 use super::Serving;
 use crate::contents::Live;
-use crate::manifests::{ChunkRows, ManifestReadError, read_root};
+use crate::manifests::{ManifestReadError, held, read_root};
 use crate::store::{ContentState, Store};
 
 /// A content that can be served, and what is there of it.
@@ -27,7 +27,7 @@ impl Served {
     pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
         if let Some(live) = serving.contents.find(&key) {
             let (availability, news) = live.subscribe();
-            let (hash, root) = (live.hash, live.root);
+            let (hash, root) = (live.hash, live.root.clone());
             return Ok(Some(Self { hash, root, availability, live: Some((live, news)) }));
         }
         let store = serving.store.clone();
@@ -44,27 +44,7 @@ fn stored(store: &Store, key: &DiscoveryKey) -> Result<Option<Served>, ManifestR
     };
     let availability = match record.state {
         ContentState::Complete => Availability::all(root.chunks),
-        ContentState::Fetching => held(store, root)?,
+        ContentState::Fetching => held(store, root.clone())?.availability,
     };
     Ok(Some(Served { hash: record.hash, root, availability, live: None }))
-}
-
-/// Which chunks of a content the store holds, as far as its chunk list is held. Blocks on the disk.
-pub(crate) fn held(store: &Store, root: Root) -> Result<Availability, ManifestReadError> {
-    let mut availability = Availability::none(root.chunks);
-    let mut rows = ChunkRows::new(store.clone(), root);
-    let mut next = 0;
-    while next < root.chunks {
-        let Some(leaf) = rows.leaf_at(ChunkIndex(next))? else {
-            break;
-        };
-        let ids: Vec<_> = leaf.rows.iter().map(|row| row.id).collect();
-        for (index, held) in (leaf.first..).zip(store.holds_chunks(&ids)?) {
-            if held {
-                availability.set(ChunkIndex(index));
-            }
-        }
-        next = leaf.first + ids.len() as u64;
-    }
-    Ok(availability)
 }

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use shoal_protocol::availability::{ChunkIndex, ChunkRange};
 use shoal_protocol::chunker::TARGET_CHUNK_BYTES;
 use shoal_protocol::hash::NodeId;
 use shoal_protocol::wire::{
-    CloseCode, Direction, KnownProvider, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_CHUNKS, MAX_WANTED_NODES, Open,
-    RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+    CloseCode, Direction, KnownProvider, MAX_NODE_IDS, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_CHUNKS, MAX_WANTED_NODES,
+    Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -63,18 +64,20 @@ where
     let open = read_open(&mut reader).await?;
     if busy {
         let retry_after_ms = u32::try_from(BUSY_RETRY.as_millis()).unwrap_or(u32::MAX);
-        return Ok(write_all(&mut writer, &ServerMessage::Busy { retry_after_ms }.encode()).await?);
+        return Ok(send(&mut writer, &[ServerMessage::Busy { retry_after_ms }]).await?);
     }
     let served = match admit(serving, &peer, &open).await? {
         Ok(served) => served,
         Err((code, text)) => {
             let close = ServerMessage::Close { code, text: text.to_owned() };
-            return Ok(write_all(&mut writer, &close.encode()).await?);
+            return Ok(send(&mut writer, &[close]).await?);
         }
     };
     tracing::debug!(%peer, hash = %served.hash, held = served.availability.len(), "serving");
     if open.serves {
-        serving.swarms.saw(served.hash, peer, serving.network.addresses_of(&peer).await, Instant::now());
+        // Without an address the peer cannot be named to others, which is all that this is for.
+        let addresses = serving.network.addresses_of(&peer).await.unwrap_or_default();
+        serving.swarms.saw(served.hash, peer, addresses, Instant::now());
     }
     let (messages, inbox) = mpsc::channel(MESSAGES);
     let mut session = Session::new(serving, peer, served, writer, inbox);
@@ -86,8 +89,8 @@ where
 
 async fn read_open<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Open, SessionError> {
     let (header, payload) = deadline(reader.next()).await?;
-    match RequesterMessage::decode(header, payload).map_err(FrameError::from)? {
-        RequesterMessage::Open(open) => Ok(open),
+    match RequesterMessage::decode(header, &payload).map_err(FrameError::from)? {
+        Some(RequesterMessage::Open(open)) => Ok(open),
         _ => Err(SessionError::Breach("something came before OPEN")),
     }
 }
@@ -117,10 +120,9 @@ async fn read_messages<R: AsyncRead + Unpin>(
 ) -> Result<(), SessionError> {
     loop {
         let (header, payload) = reader.next().await?;
-        if header.is_skipped() {
+        let Some(message) = RequesterMessage::decode(header, &payload).map_err(FrameError::from)? else {
             continue;
-        }
-        let message = RequesterMessage::decode(header, payload).map_err(FrameError::from)?;
+        };
         if messages.send(message).await.is_err() {
             return Ok(());
         }
@@ -154,7 +156,8 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         writer: W,
         inbox: mpsc::Receiver<RequesterMessage>,
     ) -> Self {
-        let source = ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
+        let source =
+            ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
         Self {
             serving,
             peer,
@@ -194,11 +197,9 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
     async fn greet(&mut self) -> Result<(), SessionError> {
         let me = self.serving.network.local_peer();
         let proof = SessionProof::accept(&self.served.hash, &me.to_bytes(), &self.peer.to_bytes());
-        let mut out = ServerMessage::Accept { version: WIRE_VERSION, proof }.encode().to_vec();
-        for part in self.served.availability.parts() {
-            out.extend_from_slice(&ServerMessage::Availability(part).encode());
-        }
-        Ok(write_all(&mut self.writer, &out).await?)
+        let mut greeting = vec![ServerMessage::Accept { version: WIRE_VERSION, proof }];
+        greeting.extend(self.served.availability.parts().into_iter().map(ServerMessage::Availability));
+        Ok(send(&mut self.writer, &greeting).await?)
     }
 
     fn take(&mut self, message: RequesterMessage) -> Result<(), SessionError> {
@@ -232,7 +233,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         for want in self.wanted.drain(..) {
             let mut pieces = vec![want];
             for range in ranges {
-                pieces = pieces.into_iter().flat_map(|piece| piece.without(*range)).collect();
+                pieces = pieces.into_iter().flat_map(|piece| without(piece, *range)).collect();
             }
             left.extend(pieces);
         }
@@ -243,6 +244,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
     /// Tells of chunks that have become durable, and of providers, as far as there is anything to tell.
     async fn tell_news(&mut self) -> Result<(), SessionError> {
         let mut fresh = Vec::new();
+        let mut resync = Vec::new();
         if let Some((live, news)) = &mut self.served.live {
             loop {
                 match news.try_recv() {
@@ -251,15 +253,14 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
                     Err(TryRecvError::Lagged(_)) => {
                         let (availability, receiver) = live.subscribe();
                         *news = receiver;
-                        fresh = availability.ranges();
+                        resync.extend(availability.parts().into_iter().map(ServerMessage::Availability));
+                        fresh.clear();
                     }
                 }
             }
         }
-        let mut out = Vec::new();
-        for ranges in fresh.chunks(MAX_RANGES) {
-            out.extend_from_slice(&ServerMessage::Have(ranges.to_vec()).encode());
-        }
+        let mut news = resync;
+        news.extend(fresh.chunks(MAX_RANGES).map(|ranges| ServerMessage::Have(ranges.to_vec())));
         if self.told_providers.is_none_or(|at| at.elapsed() >= PROVIDERS_EVERY) {
             self.told_providers = Some(Instant::now());
             let known = self.serving.swarms.known(&self.served.hash, &self.peer, MAX_PROVIDERS, Instant::now());
@@ -271,10 +272,10 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
                 })
                 .collect();
             if !known.is_empty() {
-                out.extend_from_slice(&ServerMessage::Providers(known).encode());
+                news.push(ServerMessage::Providers(known));
             }
         }
-        if out.is_empty() { Ok(()) } else { Ok(write_all(&mut self.writer, &out).await?) }
+        if news.is_empty() { Ok(()) } else { Ok(send(&mut self.writer, &news).await?) }
     }
 
     /// Waits for something to do; `false` if nothing came for too long, or the requester is gone.
@@ -293,10 +294,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             },
             range = news => {
                 match range {
-                    Some(range) => {
-                        let have = ServerMessage::Have(vec![range]).encode();
-                        write_all(&mut self.writer, &have).await?;
-                    }
+                    Some(range) => send(&mut self.writer, &[ServerMessage::Have(vec![range])]).await?,
                     // Either it lagged, which the next look finds out, or the fetch is over: then no more news.
                     None => self.end_of_news(),
                 }
@@ -318,12 +316,12 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
     async fn send_nodes(&mut self) -> Result<(), SessionError> {
         let ids: Vec<NodeId> = self.wanted_nodes.drain(..).collect();
         let store = self.serving.store.clone();
-        let out = spawn_blocking(move || {
-            let mut out = Vec::new();
+        let found = spawn_blocking(move || {
+            let mut found = Vec::new();
             let mut missing = Vec::new();
             for id in ids {
                 match store.read_node(&id) {
-                    Ok(Some(bytes)) => out.extend_from_slice(&ServerMessage::Node { id, bytes }.encode()),
+                    Ok(Some(bytes)) => found.push(ServerMessage::Node { id, bytes }),
                     Ok(None) => missing.push(id),
                     Err(error) => {
                         tracing::warn!(%error, "cannot serve a manifest node");
@@ -331,13 +329,11 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
                     }
                 }
             }
-            for ids in missing.chunks(shoal_protocol::wire::MAX_NODE_IDS) {
-                out.extend_from_slice(&ServerMessage::NoNodes(ids.to_vec()).encode());
-            }
-            out
+            found.extend(missing.chunks(MAX_NODE_IDS).map(|ids| ServerMessage::NoNodes(ids.to_vec())));
+            found
         });
-        let out = out.await.map_err(|_| SessionError::Broken)?;
-        Ok(write_all(&mut self.writer, &out).await?)
+        let found = found.await.map_err(|_| SessionError::Broken)?;
+        Ok(send(&mut self.writer, &found).await?)
     }
 
     /// Sends one batch, while the next one is being read.
@@ -351,11 +347,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         let (source, frames) = reading.await.map_err(|_| SessionError::Broken)?;
         self.source = Some(source);
         self.read_next();
-        let frames = frames?;
-        if !frames.damaged.is_empty() {
-            self.discard(&frames).await;
-        }
-        self.write(&frames).await
+        self.write(&frames?).await
     }
 
     fn read_next(&mut self) {
@@ -397,11 +389,43 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         self.serving.traffic.sent(self.peer, sent);
         Ok(())
     }
+}
 
-    /// Forgets chunks that are damaged on disk, so that the next fetch of this content gets them anew.
-    async fn discard(&self, frames: &Frames) {
-        if let Err(error) = self.serving.store.discard(&frames.damaged).await {
-            tracing::warn!(%error, "cannot forget damaged chunks");
-        }
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, messages: &[ServerMessage]) -> Result<(), FrameError> {
+    let mut out = BytesMut::new();
+    for message in messages {
+        message.encode(&mut out);
+    }
+    write_all(writer, &out).await
+}
+
+/// What is left of a range when another is taken out of it.
+fn without(range: ChunkRange, out: ChunkRange) -> impl Iterator<Item = ChunkRange> {
+    let part = move |from: u64, to: u64| {
+        let count = u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
+        (count > 0).then_some(ChunkRange { start: ChunkIndex(from), count })
+    };
+    let before = part(range.start.0, range.end().min(out.start.0));
+    let after = part(range.start.0.max(out.end()), range.end());
+    before.into_iter().chain(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, count: u32) -> ChunkRange {
+        ChunkRange { start: ChunkIndex(start), count }
+    }
+
+    #[test]
+    fn a_range_loses_what_is_taken_out() {
+        let check = |out, left: &[ChunkRange]| assert_eq!(without(range(10, 10), out).collect::<Vec<_>>(), left);
+        check(range(0, 5), &[range(10, 10)]);
+        check(range(20, 5), &[range(10, 10)]);
+        check(range(0, 40), &[]);
+        check(range(5, 10), &[range(15, 5)]);
+        check(range(15, 50), &[range(10, 5)]);
+        check(range(12, 3), &[range(10, 2), range(15, 5)]);
     }
 }

@@ -119,7 +119,7 @@ pub enum Stall {
     /// Every session that holds what is missing rests or is busy, the first until this time.
     AllResting {
         /// On the clock that the engine is given.
-        until: Option<Duration>,
+        until: Duration,
     },
     /// The manifest nodes that are needed next have been asked for and have not come.
     Nodes,

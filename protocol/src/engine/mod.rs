@@ -1,101 +1,238 @@
 //! The download engine: what to ask of whom.
+//!
+//! One [`Engine`] serves one fetch from any number of sessions. It is sans-IO: the shell tells it what happened
+//! (`handle_*`, with the time), takes what is to be done from [`Engine::poll`] until there is nothing more, sleeps until
+//! [`Engine::next_timeout`] or the next event, and starts over. It never sees a chunk's bytes: the shell verifies, then
+//! tells.
+//!
+//! What always holds:
+//! - As long as every missing chunk is at some session that answers, the fetch goes on: what a session does not deliver
+//!   by its deadline is asked of another.
+//! - Bytes in flight keep to each session's window and to the budget over all; a chunk is in flight twice at most.
+//! - Nothing is wanted that is held, and what is held is never wanted again.
+//! - Same configuration, same seed, same calls: same actions, on any machine.
+//! - An event costs the same whatever the size of the content; only layout that is handed in and not held yet costs
+//!   memory.
+//!
+//! What it does not do: it opens no sessions (a shell that wants more asks [`Engine::stall`]), bans nobody (it says
+//! whom), limits no rates (a shell that reads slowly is delivered to slowly), and does not know the manifest's trees.
+//!
+//! Where to look: `fill` asks for more, `chunks` and `holding` choose, `window` says how much, `steal` ends the
+//! tail, `deadline` deals with those who do not move, `nodes` with the manifest, `arrivals` with what comes.
 
 mod action;
+mod arrivals;
+mod chunks;
 mod config;
+mod deadline;
+mod fill;
+mod holding;
+mod nodes;
+mod queue;
 mod report;
+mod session;
+mod slots;
+mod steal;
+#[cfg(test)]
+mod tests;
+mod window;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
 
 pub use action::{Action, ChunkVerdict, CloseReason, SessionId, Stall, Wait};
 pub use config::{EngineConfig, Order};
 pub use report::{Counters, Progress, SessionReport};
 
-use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange};
+use crate::availability::ChunkIndex;
 use crate::hash::NodeId;
+use chunks::ChunkTable;
+use nodes::NodeWants;
+use session::{Health, Session};
 
-/// Decides, for one fetch, what to ask of which session. (Signatures first: bodies follow.)
+/// Decides, for one fetch, what to ask of which session. See the [module](self) for how to drive it.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
+    rng: ChaCha8Rng,
+    table: ChunkTable,
+    sessions: BTreeMap<SessionId, Session>,
+    nodes: NodeWants,
+    chunk_count: Option<u64>,
+    layout_finished: bool,
+    /// What is to be done next.
+    actions: VecDeque<Action>,
+    /// Sessions that may have room and something to give.
+    line: VecDeque<SessionId>,
+    /// Sessions that have room, but the budget is used up.
+    budget_line: VecDeque<SessionId>,
+    in_flight_bytes: u64,
+    /// No timer is due before this.
+    due: Option<Duration>,
+    ended: VecDeque<(SessionReport, Option<CloseReason>)>,
+    received_bytes: u64,
+    wasted_bytes: u64,
+    node_bytes: u64,
 }
 
-#[allow(unused_variables, clippy::needless_pass_by_ref_mut, clippy::unused_self)]
 impl Engine {
-    /// An engine without sessions and layout.
+    /// An engine without sessions and layout. The seed decides random ties.
     pub fn new(config: EngineConfig, seed: u64) -> Self {
-        Self { config }
+        Self {
+            config,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            table: ChunkTable::default(),
+            sessions: BTreeMap::new(),
+            nodes: NodeWants::default(),
+            chunk_count: None,
+            layout_finished: false,
+            actions: VecDeque::new(),
+            line: VecDeque::new(),
+            budget_line: VecDeque::new(),
+            in_flight_bytes: 0,
+            due: None,
+            ended: VecDeque::new(),
+            received_bytes: 0,
+            wasted_bytes: 0,
+            node_bytes: 0,
+        }
     }
-    /// A session has been accepted by its server.
-    pub fn handle_opened(&mut self, session: SessionId, now: Duration) {}
+
+    /// A server has accepted the session: it may be asked from now on.
+    pub fn handle_opened(&mut self, session: SessionId, now: Duration) {
+        self.sessions.entry(session).or_insert_with(|| Session::new(self.chunk_count, now));
+        self.nodes.changed = true;
+        self.line_up(session);
+    }
+
     /// A session has ended; what was in flight from it goes to others.
-    pub fn handle_closed(&mut self, session: SessionId, now: Duration) {}
-    /// The verified root says how many chunks the manifest has.
-    pub fn set_chunk_count(&mut self, chunks: u64, now: Duration) {}
-    /// AVAILABILITY came.
-    pub fn handle_availability(&mut self, session: SessionId, part: &AvailabilityPart, now: Duration) {}
-    /// HAVE came.
-    pub fn handle_have(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {}
-    /// A verified chunk leaf has been read: chunks `first..` with these lengths are wanted, but those for which `held`
-    /// (offset in `lens`) says true.
-    pub fn handle_layout(&mut self, first: ChunkIndex, lens: &[u32], held: &dyn Fn(usize) -> bool, now: Duration) {}
+    pub fn handle_closed(&mut self, session: SessionId, now: Duration) {
+        self.remove(session, None, now);
+    }
+
+    /// The root has been verified and says how many chunks the manifest has. To be called before any layout.
+    pub fn set_chunk_count(&mut self, chunks: u64, _now: Duration) {
+        self.chunk_count = Some(chunks);
+        for session in self.sessions.values_mut() {
+            session.holding.set_count(chunks, &mut self.table);
+        }
+        self.line_up_all();
+    }
+
+    /// A verified leaf of the chunk list has been read: chunks `first..` have these lengths and are wanted, but those
+    /// for whose place in `lens` `held` says true. Each chunk is handed in once.
+    pub fn handle_layout(&mut self, first: ChunkIndex, lens: &[u32], held: &dyn Fn(usize) -> bool, _now: Duration) {
+        let fresh = self.table.add(first.0, lens, held);
+        for session in self.sessions.values_mut() {
+            session.holding.enter(&fresh, &mut self.table);
+        }
+        self.line_up_all();
+    }
+
     /// No more layout will come.
-    pub fn layout_finished(&mut self) {}
-    /// Whether the shell should walk on in the manifest.
+    pub fn layout_finished(&mut self) {
+        self.layout_finished = true;
+    }
+
+    /// Whether the shell should walk on in the manifest and hand in more layout.
     pub fn needs_layout(&self) -> bool {
-        false
+        if self.layout_finished {
+            return false;
+        }
+        let table = &self.table;
+        let ahead_bytes = match self.config.order {
+            Order::RarestFirst => table.missing_bytes,
+            // A reader waits for the first that is missing; what is held behind it counts as ahead, too.
+            Order::Sequential => table.span_chunks() * (table.layout_bytes / table.layout_chunks.max(1)),
+        };
+        let groups = self.config.look_ahead_chunks / 4;
+        ahead_bytes < self.config.look_ahead_bytes
+            && table.missing_chunks < self.config.look_ahead_chunks
+            && (table.group_count() as u64) < groups.max(1)
     }
-    /// A node is wanted.
-    pub fn want_node(&mut self, id: NodeId, now: Duration) {}
-    /// A node is wanted no more.
-    pub fn forget_node(&mut self, id: &NodeId, now: Duration) {}
-    /// A verified node came; says whether it was wanted.
-    pub fn handle_node(&mut self, session: SessionId, id: &NodeId, bytes: usize, now: Duration) -> bool {
-        false
+
+    /// A node is wanted, ahead of all chunks; it is asked for until it comes or is forgotten.
+    pub fn want_node(&mut self, id: NodeId, _now: Duration) {
+        self.nodes.want(id);
     }
-    /// A node's bytes are not what its id says.
-    pub fn handle_bad_node(&mut self, session: SessionId, id: &NodeId, now: Duration) {}
-    /// NO_NODES came.
-    pub fn handle_no_nodes(&mut self, session: SessionId, ids: &[NodeId], now: Duration) {}
-    /// Bytes of a frame have arrived that is not whole yet.
-    pub fn handle_progress(&mut self, session: SessionId, bytes: usize, now: Duration) {}
-    /// Whether the chunk is wanted and not held: others need not be verified.
+
+    /// A node is wanted no more: it was found elsewhere.
+    pub fn forget_node(&mut self, id: &NodeId, _now: Duration) {
+        self.nodes.forget(id);
+    }
+
+    /// Whether the chunk is wanted and not held: any other need not be verified.
     pub fn is_missing(&self, index: ChunkIndex) -> bool {
-        false
+        self.table.is_missing(index)
     }
-    /// A chunk of so many bytes came: verified, or not missing and so not verified.
-    pub fn handle_chunk(&mut self, session: SessionId, index: ChunkIndex, bytes: usize, now: Duration) -> ChunkVerdict {
-        ChunkVerdict::Unasked
-    }
-    /// A chunk's bytes are not what its id says.
-    pub fn handle_bad_chunk(&mut self, session: SessionId, index: ChunkIndex, now: Duration) {}
-    /// NO_CHUNKS came.
-    pub fn handle_no_chunks(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {}
-    /// BUSY came.
-    pub fn handle_busy(&mut self, session: SessionId, retry_after: Duration, now: Duration) {}
-    /// A chunk is held by other means.
-    pub fn handle_held(&mut self, index: ChunkIndex, now: Duration) {}
-    /// The next thing to do.
+
+    /// The next thing to do, or `None` until something happens or the time of [`next_timeout`](Self::next_timeout)
+    /// has come.
     pub fn poll(&mut self, now: Duration) -> Option<Action> {
-        None
+        if self.actions.is_empty() {
+            self.run_timers(now);
+            self.ask_nodes(now);
+            self.fill_line(now);
+        }
+        self.actions.pop_front()
     }
-    /// When to poll again at the latest.
-    pub fn next_timeout(&self) -> Option<Duration> {
-        None
+
+    /// When to poll again at the latest. It may come early, never late.
+    pub const fn next_timeout(&self) -> Option<Duration> {
+        self.due
     }
-    /// Whether everything is held.
-    pub fn is_complete(&self) -> bool {
-        false
+
+    /// Whether all layout has been handed in and every chunk of it is held.
+    pub const fn is_complete(&self) -> bool {
+        self.layout_finished && self.table.missing_chunks == 0
     }
-    /// The fetch as a whole.
+
+    /// How far the fetch is.
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        let table = &self.table;
+        Progress {
+            layout_chunks: table.layout_chunks,
+            layout_bytes: table.layout_bytes,
+            held_chunks: table.layout_chunks - table.missing_chunks,
+            held_bytes: table.layout_bytes - table.missing_bytes,
+            received_bytes: self.received_bytes,
+            wasted_bytes: self.wasted_bytes,
+            node_bytes: self.node_bytes,
+            in_flight_bytes: self.in_flight_bytes,
+            unassigned_chunks: table.unassigned_chunks,
+            wanted_nodes: self.nodes.len(),
+            sessions: self.sessions.len(),
+        }
     }
+
     /// Each session that is open.
     pub fn sessions(&self, now: Duration) -> Vec<SessionReport> {
-        Vec::new()
+        self.sessions.iter().map(|(id, session)| session.report(*id, self.window_of(session), now)).collect()
     }
+
+    /// The last sessions that have ended (256 at most), with the reason if it was the engine's.
+    pub fn ended_sessions(&self) -> impl Iterator<Item = &(SessionReport, Option<CloseReason>)> {
+        self.ended.iter()
+    }
+
     /// Why nothing moves, if nothing does.
     pub fn stall(&self) -> Option<Stall> {
-        None
+        if self.is_complete() || self.sessions.values().any(|session| !session.queue.is_empty()) {
+            return None;
+        }
+        if self.sessions.is_empty() {
+            return Some(Stall::NoSession);
+        }
+        if self.table.missing_chunks == 0 {
+            return Some(if self.nodes.len() > 0 { Stall::Nodes } else { Stall::Layout });
+        }
+        let resting = self.sessions.values().filter_map(|session| match session.health {
+            Health::Busy { until } | Health::BackOff { until } => Some(until),
+            Health::Ready | Health::Probing => None,
+        });
+        Some(resting.min().map_or(Stall::NobodyHasIt, |until| Stall::AllResting { until }))
     }
 }

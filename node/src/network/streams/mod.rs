@@ -9,5 +9,5 @@ mod handler;
 mod stream;
 
 pub(super) use behaviour::{Behaviour, OpenRequest};
-pub(super) use handler::OpenFailure;
+pub(super) use handler::{NEGOTIATION_TIMEOUT, OpenFailure};
 pub use stream::{InboundStream, TransferStream};

@@ -1,0 +1,195 @@
+//! What one fetch is to do, and what came of it.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_protocol::availability::Availability;
+use shoal_protocol::engine::EngineConfig;
+use shoal_protocol::hash::ContentHash;
+use shoal_protocol::manifest::{ChunkLeaf, EntryPath, PlacedEntry, Root};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::manifest::Extent;
+use crate::api::{PeerShare, Progress};
+use crate::contents::{Live, Registration};
+use crate::network::{Address, PeerId};
+use crate::output::Output;
+use crate::store::ManifestRecord;
+
+/// How far a reader's fetch runs ahead of what is held.
+const READ_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
+/// Leaves of the chunk list that a reader may have before it.
+const LEAVES: usize = 4;
+
+/// One fetch.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What to fetch.
+    pub(crate) hash: ContentHash,
+    /// The name for the listing.
+    pub(crate) name: Option<String>,
+    /// What to do with it.
+    pub(crate) goal: Goal,
+    /// Peers to ask besides those that the DHT names.
+    pub(crate) peers: Vec<(PeerId, Vec<Address>)>,
+    /// How long to look for a first provider.
+    pub(crate) timeout: Duration,
+    /// Most chunk bytes a second.
+    pub(crate) limit_down: Option<u64>,
+    /// Told a few times a second.
+    pub(crate) progress: watch::Sender<Progress>,
+    /// Told what a person should know; what does not fit is dropped.
+    pub(crate) notes: mpsc::Sender<String>,
+    /// What the store has recorded of the content.
+    pub(crate) record: Option<ManifestRecord>,
+}
+
+impl Job {
+    /// Tells a person something.
+    pub(super) fn note(&self, message: String) {
+        // A queue that is full, or nobody who listens, loses a note; the log has it all.
+        let _ = self.notes.try_send(message);
+    }
+}
+
+/// Where to put what is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutputPlan {
+    /// The path.
+    pub(crate) path: PathBuf,
+    /// Whether to replace what stands there.
+    pub(crate) force: bool,
+}
+
+/// Where the bytes that a reader wants lie, and how to learn that they are here.
+#[derive(Debug)]
+pub(crate) struct StreamPlace {
+    /// What is being fetched of the content.
+    pub(crate) live: Arc<Live>,
+    /// Which bytes of the stream.
+    pub(crate) range: Range<u64>,
+    /// The rows of the chunks that have them, in order. The fetch runs ahead of the reader by no more than fits here
+    /// and in the engine's look-ahead.
+    pub(crate) leaves: mpsc::Receiver<ChunkLeaf>,
+}
+
+/// What a fetch is for.
+#[derive(Debug)]
+pub(crate) enum Goal {
+    /// To hold everything, and to write it out if there is a plan.
+    Everything {
+        /// Where to.
+        output: Option<OutputPlan>,
+    },
+    /// To list entries.
+    Entries {
+        /// Below this path, or this path itself; `None`: all.
+        path: Option<EntryPath>,
+        /// Who wants them, in order.
+        sink: mpsc::Sender<PlacedEntry>,
+    },
+    /// To read one file's bytes in order.
+    Bytes {
+        /// Which file; `None`: the only one.
+        path: Option<EntryPath>,
+        /// First byte.
+        start: u64,
+        /// Last byte; `None`: the last there is.
+        end: Option<u64>,
+        /// Who reads them.
+        reader: Reader,
+    },
+}
+
+/// Whoever reads a file's bytes in order.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// Is told where they lie, once that is known.
+    place: Option<oneshot::Sender<StreamPlace>>,
+    leaves: Option<mpsc::Sender<ChunkLeaf>>,
+}
+
+impl Reader {
+    /// A reader that waits for its place.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<StreamPlace>) {
+        let (place, receiver) = oneshot::channel();
+        (Self { place: Some(place), leaves: None }, receiver)
+    }
+}
+
+impl Goal {
+    pub(super) fn extent(&self) -> Extent {
+        match self {
+            Self::Everything { .. } => Extent::Everything,
+            Self::Entries { path, .. } => Extent::Entries(path.clone()),
+            Self::Bytes { path, start, end, .. } => Extent::Bytes(path.clone(), *start, *end),
+        }
+    }
+
+    pub(super) fn engine_config(&self) -> EngineConfig {
+        match self {
+            Self::Bytes { .. } => EngineConfig::sequential(READ_AHEAD_BYTES),
+            _ => EngineConfig::default(),
+        }
+    }
+
+    pub(super) async fn give_entries(&self, entries: Vec<PlacedEntry>) {
+        if let Self::Entries { sink, .. } = self {
+            for entry in entries {
+                // Whoever asked is gone: the rest of the manifest is fetched all the same, it is little.
+                if sink.send(entry).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn give_stream(&mut self, live: Arc<Live>, range: Range<u64>) {
+        if let Self::Bytes { reader, .. } = self
+            && let Some(place) = reader.place.take()
+        {
+            let (sender, leaves) = mpsc::channel(LEAVES);
+            reader.leaves = Some(sender);
+            // A reader that is gone ends the fetch from its own side.
+            let _ = place.send(StreamPlace { live, range, leaves });
+        }
+    }
+
+    /// Whether whoever reads has room for another leaf.
+    pub(super) fn has_room(&self) -> bool {
+        match self {
+            Self::Bytes { reader: Reader { leaves: Some(leaves), .. }, .. } => leaves.capacity() > 0,
+            _ => true,
+        }
+    }
+
+    /// Hands a leaf to whoever reads. There is room for it.
+    pub(super) fn give_leaf(&self, leaf: &ChunkLeaf) {
+        if let Self::Bytes { reader: Reader { leaves: Some(leaves), .. }, .. } = self {
+            let _ = leaves.try_send(leaf.clone());
+        }
+    }
+
+    /// No more leaves will come.
+    pub(super) fn end_leaves(&mut self) {
+        if let Self::Bytes { reader, .. } = self {
+            reader.leaves = None;
+        }
+    }
+}
+
+/// What a fetch did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) root: Root,
+    /// The output and what has been written of it so far.
+    pub(super) written: Option<(Output, Availability)>,
+    pub(crate) fetched_bytes: u64,
+    pub(crate) wasted_bytes: u64,
+    pub(crate) manifest_bytes: u64,
+    pub(crate) peers: Vec<PeerShare>,
+    /// Keeps the content served as one that is being fetched, until its record says that it is complete.
+    pub(super) registration: Option<Registration>,
+}

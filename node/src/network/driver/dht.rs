@@ -1,0 +1,241 @@
+//! Questions to the DHT: announcements and lookups, held back until the node knows somebody.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use libp2p::core::Endpoint;
+use libp2p::kad::store::RecordStore;
+use libp2p::kad::{self, QueryId, QueryStats, RecordKey};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour};
+use libp2p::{Multiaddr, PeerId as LibPeerId};
+use shoal_protocol::hash::DiscoveryKey;
+use tokio::sync::mpsc;
+
+use super::Driver;
+use crate::network::announce::{Full, Schedule};
+use crate::network::behaviour::Behaviour;
+use crate::network::command::Reply;
+use crate::network::records::Records;
+use crate::network::status::{Announced, Provider};
+use crate::network::{Address, NetworkError, PeerId, reach};
+
+/// Lookups under way or held back at a time.
+const MAX_LOOKUPS: usize = 256;
+/// Who may wait for the announcement of one key.
+const MAX_WAITERS: usize = 64;
+/// Providers that one lookup tells apart; beyond, it has found enough.
+const MAX_FOUND: usize = 1024;
+/// How many nodes a record goes to: Kademlia's k.
+const REPLICATION: usize = 20;
+
+type Told = Result<Announced, NetworkError>;
+
+/// What this node asks of the DHT.
+pub(super) struct Dht {
+    pub(super) schedule: Schedule,
+    announcing: HashMap<QueryId, DiscoveryKey>,
+    waiters: HashMap<DiscoveryKey, Vec<Reply<Told>>>,
+    deferred: Vec<(DiscoveryKey, mpsc::Sender<Provider>)>,
+    lookups: HashMap<QueryId, Lookup>,
+}
+
+struct Lookup {
+    providers: mpsc::Sender<Provider>,
+    /// Who was told already, and whether with addresses.
+    found: HashMap<LibPeerId, bool>,
+}
+
+impl Dht {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            announcing: HashMap::new(),
+            waiters: HashMap::new(),
+            deferred: Vec::new(),
+            lookups: HashMap::new(),
+        }
+    }
+
+    /// Announces a key; `reply` hears of the first round.
+    pub(super) fn announce(&mut self, key: DiscoveryKey, reply: Reply<Told>, now: Instant) {
+        let waiting = self.waiters.get(&key).map_or(0, Vec::len);
+        let outcome = match self.schedule.insert(key, now, true) {
+            Err(Full { limit }) => Err(NetworkError::TooManyAnnouncements { limit }),
+            Ok(()) if waiting >= MAX_WAITERS => Err(NetworkError::Busy { what: "announcements of one content" }),
+            Ok(()) => {
+                self.waiters.entry(key).or_default().push(reply);
+                return;
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(outcome);
+    }
+
+    /// Announces keys when their turn comes.
+    pub(super) fn keep_announced(&mut self, keys: Vec<DiscoveryKey>, now: Instant) -> Result<(), NetworkError> {
+        for key in keys {
+            self.schedule
+                .insert(key, now, false)
+                .map_err(|Full { limit }| NetworkError::TooManyAnnouncements { limit })?;
+        }
+        Ok(())
+    }
+
+    /// Looks for providers as soon as that makes sense. If too many lookups run, this one ends with nothing.
+    pub(super) fn find(&mut self, key: DiscoveryKey, providers: mpsc::Sender<Provider>) {
+        if self.deferred.len() + self.lookups.len() < MAX_LOOKUPS {
+            self.deferred.push((key, providers));
+        } else {
+            tracing::warn!("too many lookups are under way: one ends at once");
+        }
+    }
+
+    /// Starts the lookups that were held back.
+    pub(super) fn ask_deferred(&mut self, behaviour: &mut Behaviour) {
+        for (key, providers) in std::mem::take(&mut self.deferred) {
+            if providers.is_closed() {
+                continue;
+            }
+            let mut lookup = Lookup { providers, found: HashMap::new() };
+            let key = record_key(&key);
+            // All that this node keeps for others, not only the sample that it would answer with.
+            for (peer, addresses) in behaviour.kad.store_mut().all(&key, Instant::now()) {
+                lookup.tell(peer, addresses.to_vec());
+            }
+            let query = behaviour.kad.get_providers(key);
+            self.lookups.insert(query, lookup);
+        }
+    }
+
+    /// An announcement is over.
+    fn finish_announcement(&mut self, key: DiscoveryKey, told: usize, now: Instant) {
+        self.schedule.finished(key, told, now);
+        for waiter in self.waiters.remove(&key).into_iter().flatten() {
+            // Whoever asked may have gone.
+            let _ = waiter.send(Ok(Announced { told }));
+        }
+    }
+}
+
+impl Lookup {
+    fn tell(&mut self, peer: LibPeerId, addresses: Vec<Multiaddr>) {
+        let addresses = reach::worth_dialling(addresses, peer);
+        let news = match self.found.get(&peer) {
+            None => self.found.len() < MAX_FOUND,
+            Some(had_addresses) => !had_addresses && !addresses.is_empty(),
+        };
+        if !news {
+            return;
+        }
+        self.found.insert(peer, !addresses.is_empty());
+        let addresses = addresses.into_iter().map(Address::from_libp2p).collect();
+        if self.providers.try_send(Provider { peer: PeerId::from_libp2p(peer), addresses }).is_err() {
+            tracing::debug!("nobody takes the providers that a lookup found: dropping one");
+        }
+    }
+}
+
+impl Driver {
+    /// Starts the announcements whose time has come.
+    pub(super) fn announce_due(&mut self, now: Instant) {
+        while let Some(key) = self.dht.schedule.start(now) {
+            match self.swarm.behaviour_mut().kad.start_providing(record_key(&key)) {
+                Ok(query) => {
+                    self.dht.announcing.insert(query, key);
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "cannot keep an own provider record");
+                    self.dht.finish_announcement(key, 0, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_kad(&mut self, event: kad::Event) {
+        match event {
+            kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
+                // Its provider is the peer that sent it: Kademlia has checked that.
+                if let Err(e) = self.swarm.behaviour_mut().kad.store_mut().add_provider(record) {
+                    tracing::debug!(error = %e, "not keeping a provider record");
+                }
+            }
+            kad::Event::OutboundQueryProgressed { id, result, stats, step } => match result {
+                kad::QueryResult::StartProviding(outcome) => {
+                    if let Some(key) = self.dht.announcing.remove(&id) {
+                        let told = outcome.map_or(0, |_| told(&stats));
+                        self.dht.finish_announcement(key, told, Instant::now());
+                    }
+                }
+                kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })) => {
+                    self.handle_found(id, providers);
+                    if step.last {
+                        self.dht.lookups.remove(&id);
+                    }
+                }
+                kad::QueryResult::GetProviders(_) => {
+                    self.dht.lookups.remove(&id);
+                }
+                _ => {}
+            },
+            kad::Event::RoutingUpdated { .. } => self.update_dht_peers(),
+            kad::Event::ModeChanged { new_mode } => tracing::info!(%new_mode, "the DHT's mode changed"),
+            _ => {}
+        }
+    }
+
+    fn handle_found(&mut self, id: QueryId, providers: impl IntoIterator<Item = LibPeerId>) {
+        let local = *self.swarm.local_peer_id();
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let Some(lookup) = self.dht.lookups.get_mut(&id) else { return };
+        for peer in providers.into_iter().filter(|peer| *peer != local) {
+            let named = self.peers.get(&peer).map(|peer| peer.addresses.clone()).unwrap_or_default();
+            let known = known_addresses(kad, peer);
+            lookup.tell(peer, known.into_iter().chain(named).collect());
+        }
+        if lookup.providers.is_closed() || lookup.found.len() >= MAX_FOUND {
+            if let Some(mut query) = kad.query_mut(&id) {
+                query.finish();
+            }
+            self.dht.lookups.remove(&id);
+        }
+    }
+
+    /// Counts the routing table anew, and tells those who want to know.
+    pub(super) fn update_dht_peers(&mut self) {
+        let count = self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+        self.dht_peers.send_if_modified(|known| std::mem::replace(known, count) != count);
+        self.dht.schedule.handle_peers(count, Instant::now());
+    }
+}
+
+/// The addresses that Kademlia knows of a peer: from its routing table, and from the answers to questions under way,
+/// which is where the addresses of a provider are while it is being found. The library has no other way to read them
+/// than to ask what it would dial.
+pub(super) fn known_addresses(kad: &mut kad::Behaviour<Records>, peer: LibPeerId) -> Vec<Multiaddr> {
+    let nobody = ConnectionId::new_unchecked(usize::MAX);
+    kad.handle_pending_outbound_connection(nobody, Some(peer), &[], Endpoint::Dialer).unwrap_or_default()
+}
+
+/// The key under which the DHT has a discovery key.
+pub(super) fn record_key(key: &DiscoveryKey) -> RecordKey {
+    RecordKey::new(key.as_bytes())
+}
+
+/// How many nodes an announcement went to. The library tells the requests of both its phases together: first it asks
+/// for the nearest nodes, then it sends the record to those of them that answered, at most k, which counts as
+/// success at once.
+fn told(stats: &QueryStats) -> usize {
+    let successes = usize::try_from(stats.num_successes()).unwrap_or(usize::MAX);
+    if successes >= 2 * REPLICATION { REPLICATION } else { successes / 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_discovery_key_is_its_own_record_key() {
+        let key = DiscoveryKey::from_bytes([7; 32]);
+        assert_eq!(record_key(&key).as_ref(), key.as_bytes());
+    }
+}

@@ -1,0 +1,158 @@
+//! Announcing and finding.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_announces_another_finds_through_a_third() {
+    let middle = start(config(&[])).await;
+    let provider = joined(&[&middle]).await;
+    let seeker = joined(&[&middle]).await;
+
+    let announced = within(provider.network.announce(key(1))).await.unwrap();
+    assert!(announced.told >= 1, "{announced:?}");
+    let found = seeker.finds(key(1)).await;
+    assert_eq!(found.peer, provider.peer());
+    assert!(found.addresses.contains(&provider.address()), "{found:?} has no {}", provider.address());
+
+    // The addresses that came with it are enough for a stream.
+    let mut provider = provider;
+    let open = seeker.network.open_stream(&found.peer, &found.addresses);
+    let (stream, inbound) = tokio::join!(within(open), within(provider.inbound.recv()));
+    assert_eq!(stream.unwrap().peer(), provider.peer());
+    assert_eq!(inbound.unwrap().peer(), seeker.peer());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_nodes_through_one_find_each_other() {
+    let first = start(config(&[])).await;
+    let mut nodes = vec![first];
+    for _ in 0..7 {
+        let node = joined(&[&nodes[0]]).await;
+        nodes.push(node);
+    }
+    for (n, node) in (0u8..).zip(&nodes) {
+        within(node.network.announce(key(n))).await.unwrap();
+    }
+    for (n, provider) in (0u8..).zip(&nodes) {
+        let seeker = &nodes[(usize::from(n) + 3) % nodes.len()];
+        assert_eq!(seeker.finds(key(n)).await.peer, provider.peer());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_announced_before_it_knew_anybody_is_found() {
+    let lonely = start(config(&[])).await;
+    let announced = within(lonely.network.announce(key(1))).await.unwrap();
+    assert_eq!(announced.told, 0);
+    assert_eq!(lonely.network.status().await.unwrap().own_records, 1);
+
+    // Others come to it; two of them, so that what is found does not come from the provider itself.
+    let keeper = joined(&[&lonely]).await;
+    within(async {
+        while keeper.network.status().await.unwrap().foreign_records == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let seeker = joined(&[&keeper]).await;
+    assert_eq!(seeker.finds(key(1)).await.peer, lonely.peer());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_before_joining_waits_for_it() {
+    let middle = start(config(&[])).await;
+    let provider = joined(&[&middle]).await;
+    within(provider.network.announce(key(1))).await.unwrap();
+    within(async {
+        while middle.network.status().await.unwrap().foreign_records == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Asked at once after the start, with the connection to the bootstrap node still to come.
+    let seeker = start(config(&[&middle])).await;
+    let mut found = seeker.network.find_providers(key(1)).await.unwrap();
+    assert_eq!(within(found.recv()).await.unwrap().peer, provider.peer());
+    assert_eq!(within(found.recv()).await, None, "each provider once, and then the end");
+    let newcomer = start(config(&[&middle])).await;
+    assert!(within(newcomer.network.announce(key(2))).await.unwrap().told >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bootstrap_address_needs_no_peer_id() {
+    let first = start(config(&[])).await;
+    let mut second = config(&[]);
+    second.bootstrap = vec![first.address().without_peer()];
+    let second = start(second).await;
+    second.knows(1).await;
+    let states = second.network.status().await.unwrap().bootstrap;
+    assert_eq!(states, [(first.address().without_peer(), BootstrapState::Joined(first.peer()))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bootstrap_address_that_does_not_answer_is_told_and_holds_nothing_up() {
+    let mut lonely = config(&[]);
+    let gone: Address = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    lonely.bootstrap = vec![gone.clone()];
+    let lonely = start(lonely).await;
+    let mut found = lonely.network.find_providers(key(1)).await.unwrap();
+    assert_eq!(within(found.recv()).await, None);
+    let states = lonely.network.status().await.unwrap().bootstrap;
+    let [(address, BootstrapState::Failed { reason, .. })] = &states[..] else { panic!("{states:?}") };
+    assert_eq!(*address, gone);
+    assert!(reason.contains("refused"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_networks_are_not_mixed_in() {
+    let first = start(config(&[])).await;
+    let mut stranger = config(&[&first]);
+    stranger.network = "elsewhere".parse().unwrap();
+    let stranger = start(stranger).await;
+    // It connects, and both learn that they have nothing in common.
+    within(async {
+        loop {
+            let peers = stranger.network.peers().await.unwrap();
+            if peers.iter().any(|peer| peer.same_network == Some(false)) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(stranger.network.status().await.unwrap().dht_peers, 0);
+    assert_eq!(first.network.status().await.unwrap().dht_peers, 0);
+    let error = within(stranger.network.open_stream(&first.peer(), &[first.address()])).await.unwrap_err();
+    let OpenError::UnsupportedProtocol { protocol, speaks, .. } = &error else { panic!("{error}") };
+    assert_eq!(protocol, "/shoal/elsewhere/transfer/1");
+    assert_eq!(speaks, &["/shoal/main/transfer/1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_nobody_has_ends_with_nothing() {
+    let first = start(config(&[])).await;
+    let second = joined(&[&first]).await;
+    let mut found = second.network.find_providers(key(9)).await.unwrap();
+    assert_eq!(within(found.recv()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_does_not_find_itself() {
+    let first = start(config(&[])).await;
+    let second = joined(&[&first]).await;
+    within(second.network.announce(key(1))).await.unwrap();
+    let mut found = second.network.find_providers(key(1)).await.unwrap();
+    assert_eq!(within(found.recv()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_quota_of_own_announcements_is_told() {
+    let mut small = config(&[]);
+    small.limits.own_records = 2;
+    let node = start(small).await;
+    node.network.keep_announced(vec![key(1), key(2)]).await.unwrap();
+    let error = within(node.network.announce(key(3))).await.unwrap_err();
+    assert!(matches!(error, NetworkError::TooManyAnnouncements { limit: 2 }), "{error}");
+    node.network.stop_announcing(key(1)).await.unwrap();
+    within(node.network.announce(key(3))).await.unwrap();
+}

@@ -1,0 +1,250 @@
+//! The [`Node`] handle: starts everything in the right order, stops it in the reverse.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use shoal_protocol::wire::ServerMessage;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Failure, FailureKind};
+use crate::config::Config;
+use crate::contents::Contents;
+use crate::control::{ControlError, Server, prepare_home};
+use crate::fetch::{Bans, Fetching};
+use crate::limiter::Limiter;
+use crate::network::{
+    Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkName, NetworkNameError,
+};
+use crate::serve::{Serving, serve};
+use crate::store::{Store, StoreConfig, StoreError};
+use crate::swarm::Swarms;
+use crate::traffic::Traffic;
+
+/// The file in the home with the node's secret key.
+const IDENTITY_FILE: &str = "identity";
+/// What a node that stays away from others listens on: nobody is told.
+const OFFLINE_LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
+/// When a requester that found all places taken may try again.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// A running node. Clones are handles on the same one; it runs until [`Node::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What a node is made of.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) network: Network,
+    pub(crate) fetching: Fetching,
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) started: Instant,
+    pub(crate) operations: crate::operation::Operations,
+    stop: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why a node did not start. Nothing of it runs when this is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another process holds the home.
+    #[error("{} is in use by another node", home.display())]
+    Locked {
+        /// The home.
+        home: PathBuf,
+    },
+    /// A name that no network can have.
+    #[error(transparent)]
+    NetworkName(#[from] NetworkNameError),
+    /// A text that is no address.
+    #[error("{text:?} is no address: {source}; one looks like /ip4/192.0.2.1/tcp/4001")]
+    BadAddress {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// The identity could not be read or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The network could not be started.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The home or the control socket could not be made.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A task of the start ended without a word.
+    #[error("the start broke off inside the node; its log says why")]
+    Broken,
+}
+
+impl StartError {
+    /// The family that decides the exit code.
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::NetworkName(_) | Self::BadAddress { .. } => FailureKind::Usage,
+            Self::Network(NetworkError::BadListenAddress { .. }) => FailureKind::Usage,
+            Self::Store(error) => error.failure_kind(),
+            Self::Identity(error) => error.failure_kind(),
+            Self::Control(error) => error.failure_kind(),
+            _ => FailureKind::Failed,
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::from_error(error.kind(), &error)
+    }
+}
+
+impl Node {
+    /// Starts a node in its home: opens the store, joins the network, serves, and answers on the control socket.
+    ///
+    /// # Errors
+    /// When another process holds the home, or a part cannot start.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let home = config.home.clone();
+        let opened = spawn_blocking(move || -> Result<_, StartError> {
+            prepare_home(&home)?;
+            let store = Store::open(&home, StoreConfig::default()).map_err(|error| match error {
+                StoreError::Locked { home, .. } => StartError::Locked { home },
+                other => StartError::Store(other),
+            })?;
+            let identity = Identity::load_or_create(&home.join(IDENTITY_FILE))?;
+            let keys = store.manifests().map_err(StartError::Store)?;
+            Ok((store, identity, keys))
+        });
+        let (store, identity, records) = opened.await.map_err(|_| StartError::Broken)??;
+        match Self::join(config, store.clone(), identity).await {
+            Ok(node) => {
+                let keys = records.iter().map(|record| record.hash.discovery_key()).collect();
+                node.inner.network.keep_announced(keys).await?;
+                Ok(node)
+            }
+            Err(error) => {
+                // The error is what matters; the store has nothing unwritten yet.
+                let _ = store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn join(config: Config, store: Store, identity: Identity) -> Result<Self, StartError> {
+        let control = Server::bind(&config.home)?;
+        let (network, inbound) = Network::start(network_config(&config, identity)?).await?;
+        let (contents, swarms, traffic) = (Contents::default(), Arc::<Swarms>::default(), Arc::<Traffic>::default());
+        let serving = Arc::new(Serving {
+            store: store.clone(),
+            network: network.clone(),
+            contents: contents.clone(),
+            swarms: Arc::clone(&swarms),
+            traffic: Arc::clone(&traffic),
+            limit_up: Limiter::new(config.limits.up),
+            sessions: AtomicUsize::new(0),
+        });
+        let fetching = Fetching {
+            store: store.clone(),
+            network: network.clone(),
+            contents,
+            swarms,
+            traffic: Arc::clone(&traffic),
+            limit_down: Arc::new(Limiter::new(config.limits.down)),
+            bans: Arc::<Bans>::default(),
+        };
+        let stop = CancellationToken::new();
+        let serve_task = tokio::spawn(serve(Arc::clone(&serving), inbound, stop.clone()));
+        let node = Self {
+            inner: Arc::new(Inner {
+                config,
+                store,
+                network,
+                fetching,
+                serving,
+                traffic,
+                started: Instant::now(),
+                operations: crate::operation::Operations::default(),
+                stop: stop.clone(),
+                tasks: Mutex::new(Vec::new()),
+            }),
+        };
+        let service = Arc::new(node.clone());
+        let control_task = tokio::spawn(control.run(service, stop.cancelled_owned()));
+        *node.inner.tasks.lock().await = vec![control_task, serve_task];
+        Ok(node)
+    }
+
+    /// Ready once the node is part of its network: at least one other node is in its routing table, or there is none
+    /// to join through. Errors name the bootstrap addresses that do not answer; the node goes on trying.
+    ///
+    /// # Errors
+    /// When no bootstrap address has answered within `patience`.
+    pub async fn ready(&self, patience: Duration) -> Result<(), Failure> {
+        if self.inner.config.network.bootstrap.is_empty() {
+            return Ok(());
+        }
+        let mut peers = self.inner.network.dht_peers();
+        let joined = peers.wait_for(|peers| *peers > 0);
+        if let Ok(Ok(_)) = tokio::time::timeout(patience, joined).await {
+            return Ok(());
+        }
+        let list = self.inner.config.network.bootstrap.join(", ");
+        let message = format!(
+            "no bootstrap node answered within {} s ({list}): check the addresses and that the nodes run; trying on",
+            patience.as_secs()
+        );
+        Err(Failure::new(FailureKind::NotFound, message))
+    }
+
+    /// Stops the node: takes nothing new, ends sessions, makes everything durable and gives up the home.
+    ///
+    /// # Errors
+    /// When the store cannot be closed cleanly. What was acknowledged is safe all the same.
+    pub async fn shutdown(&self) -> Result<(), Failure> {
+        self.inner.stop.cancel();
+        self.inner.operations.cancel_all();
+        for task in self.inner.tasks.lock().await.drain(..) {
+            // A task that panicked has said so in the log; the rest still wants to be stopped.
+            let _ = task.await;
+        }
+        self.inner.network.shutdown().await;
+        self.inner.store.close().await.map_err(|error| Failure::from_error(error.failure_kind(), &error))
+    }
+}
+
+fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, StartError> {
+    let options = &config.network;
+    let addresses = |texts: &[String]| texts.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>, _>>();
+    let mut refusal = BytesMut::new();
+    let retry_after_ms = u32::try_from(REFUSED_RETRY.as_millis()).unwrap_or(u32::MAX);
+    ServerMessage::Busy { retry_after_ms }.encode(&mut refusal);
+    let mut network = NetworkConfig::new(identity);
+    network.network = options.name.parse()?;
+    network.refusal = refusal.freeze();
+    if options.offline {
+        network.listen = vec![parse_address(OFFLINE_LISTEN)?];
+        network.mdns = false;
+    } else {
+        network.listen = addresses(&options.listen)?;
+        network.bootstrap = addresses(&options.bootstrap)?;
+        network.mdns = options.mdns;
+    }
+    Ok(network)
+}
+
+fn parse_address(text: &str) -> Result<Address, StartError> {
+    text.parse().map_err(|source| StartError::BadAddress { text: text.to_owned(), source })
+}

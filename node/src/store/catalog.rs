@@ -1,0 +1,220 @@
+//! The catalog: which contents this node has, and what its user decided about them.
+//!
+//! Nothing here can be worked out from the segments, so each change is durable before its call returns, and each record
+//! is kept twice, in two tables, with a check over key and value: one damaged row costs nothing. Changes that come
+//! together are committed together by the catalog's own thread.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::{Durability, ReadableTable, TableDefinition, WriteTransaction};
+use shoal_protocol::hash::{ContentHash, DiscoveryKey};
+use tokio::sync::{mpsc, oneshot};
+
+use super::backend::Faults;
+use super::database::HomeDatabase;
+use super::error::{StoreError, Trouble};
+use super::record::ManifestRecord;
+use super::rows::ID_BYTES;
+
+const RECORDS: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifests");
+const COPIES: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifest copies");
+const KEYS: TableDefinition<&[u8; ID_BYTES], &[u8; ID_BYTES]> = TableDefinition::new("discovery keys");
+
+const CACHE_BYTES: usize = 1 << 20;
+/// Changes that wait for the catalog's thread; who comes later waits for room.
+const QUEUE: usize = 64;
+
+/// One change of the catalog.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// Adds the record or replaces the one with the same hash.
+    Put(ManifestRecord),
+    /// Forgets the record.
+    Remove(ContentHash),
+    /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
+    Touch(ContentHash, u64),
+}
+
+type Request = (Change, oneshot::Sender<Result<bool, StoreError>>);
+
+/// The open catalog.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    database: Arc<HomeDatabase>,
+    // Taken away to end the thread; locked only to clone it.
+    changes: Mutex<Option<mpsc::Sender<Request>>>,
+}
+
+/// What the catalog's thread works on.
+#[derive(Debug)]
+pub(super) struct Changes {
+    database: Arc<HomeDatabase>,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Catalog {
+    /// Opens or creates the catalog at `path`.
+    pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<(Self, Changes), StoreError> {
+        let database = HomeDatabase::open(path, "catalog", CACHE_BYTES, faults, |transaction| {
+            transaction.open_table(RECORDS)?;
+            transaction.open_table(COPIES)?;
+            transaction.open_table(KEYS)?;
+            Ok(())
+        })?;
+        let database = Arc::new(database);
+        let (changes, requests) = mpsc::channel(QUEUE);
+        let catalog = Self { database: Arc::clone(&database), changes: Mutex::new(Some(changes)) };
+        Ok((catalog, Changes { database, requests }))
+    }
+
+    /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
+    pub(super) async fn change(&self, change: Change) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        changes.ok_or(StoreError::Closed)?.send((change, reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The record of `hash`.
+    pub(super) fn record(&self, hash: &ContentHash) -> Result<Option<ManifestRecord>, StoreError> {
+        self.read(|transaction| {
+            let mut damaged = false;
+            for table in [RECORDS, COPIES] {
+                if let Some(value) = transaction.open_table(table)?.get(hash.as_bytes())? {
+                    match ManifestRecord::decode(hash, value.value()) {
+                        Ok(record) => return Ok(Some(record)),
+                        Err(_) => damaged = true,
+                    }
+                }
+            }
+            if damaged { Err(Trouble::Row("both copies of a manifest's record are damaged")) } else { Ok(None) }
+        })
+    }
+
+    /// The record whose content announces itself under `key`.
+    pub(super) fn record_by_key(&self, key: &DiscoveryKey) -> Result<Option<ManifestRecord>, StoreError> {
+        let hash = self.read(|transaction| {
+            let table = transaction.open_table(KEYS)?;
+            let hash = table.get(key.as_bytes())?.map(|value| ContentHash::from_bytes(*value.value()));
+            Ok(hash)
+        })?;
+        match hash {
+            None => Ok(None),
+            Some(hash) if hash.discovery_key() == *key => self.record(&hash),
+            // The row is damaged; the records themselves know better.
+            Some(_) => Ok(self.records()?.into_iter().find(|record| record.hash.discovery_key() == *key)),
+        }
+    }
+
+    /// Every record, in the order of the hashes.
+    pub(super) fn records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
+        self.read(|transaction| {
+            let mut records = BTreeMap::new();
+            let mut damaged = 0;
+            for table in [RECORDS, COPIES] {
+                for row in transaction.open_table(table)?.iter()? {
+                    let (hash, value) = row?;
+                    let hash = ContentHash::from_bytes(*hash.value());
+                    match ManifestRecord::decode(&hash, value.value()) {
+                        Ok(record) => drop(records.insert(*hash.as_bytes(), record)),
+                        Err(_) => damaged += 1,
+                    }
+                }
+            }
+            if damaged > 0 {
+                tracing::error!(damaged, file = %self.database.path().display(), "rows of the catalog are damaged");
+            }
+            Ok(records.into_values().collect())
+        })
+    }
+
+    fn read<T>(&self, work: impl Fn(&redb::ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        match self.database.read(&work) {
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                self.database.reopen()?;
+                self.database.read(&work)
+            }
+            result => result,
+        }
+    }
+
+    /// Takes no more changes: the thread that serves them makes those that wait, and ends.
+    pub(super) fn end(&self) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Closes the file.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        self.database.close()
+    }
+}
+
+impl Changes {
+    /// Makes changes until the catalog takes no more. Runs on a thread of its own.
+    pub(super) fn serve(mut self) {
+        let mut batch = Vec::with_capacity(QUEUE);
+        while self.requests.blocking_recv_many(&mut batch, QUEUE) > 0 {
+            let (changes, replies): (Vec<Change>, Vec<_>) = batch.drain(..).unzip();
+            let outcome = match self.commit(&changes) {
+                Err(error) if error.closes_handle() && !error.is_damage() => {
+                    tracing::warn!(%error, "opening the catalog anew");
+                    self.database.reopen().and_then(|()| self.commit(&changes))
+                }
+                outcome => outcome,
+            };
+            for (at, reply) in replies.into_iter().enumerate() {
+                let found = outcome.as_ref().map(|found| found.get(at).copied().unwrap_or(false));
+                // Who asked may have gone; the change is made all the same.
+                let _ = reply.send(found.map_err(Clone::clone));
+            }
+        }
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+        let only_touches = changes.iter().all(|change| matches!(change, Change::Touch(..)));
+        let durability = if only_touches { Durability::None } else { Durability::Immediate };
+        self.database.write(durability, |transaction| changes.iter().map(|change| apply(transaction, change)).collect())
+    }
+}
+
+fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Trouble> {
+    match change {
+        Change::Put(record) => {
+            let key = record.hash.discovery_key();
+            transaction.open_table(KEYS)?.insert(key.as_bytes(), record.hash.as_bytes())?;
+            write_record(transaction, record)
+        }
+        Change::Remove(hash) => {
+            transaction.open_table(KEYS)?.remove(hash.discovery_key().as_bytes())?;
+            let mut found = false;
+            for table in [RECORDS, COPIES] {
+                found |= transaction.open_table(table)?.remove(hash.as_bytes())?.is_some();
+            }
+            Ok(found)
+        }
+        Change::Touch(hash, now) => {
+            let mut record = None;
+            for table in [RECORDS, COPIES] {
+                let table = transaction.open_table(table)?;
+                let value = table.get(hash.as_bytes())?;
+                record = record.or_else(|| value.and_then(|value| ManifestRecord::decode(hash, value.value()).ok()));
+            }
+            let Some(record) = record else {
+                return Ok(false);
+            };
+            let last_used_unix_ms = record.last_used_unix_ms.max(*now);
+            write_record(transaction, &ManifestRecord { last_used_unix_ms, ..record })
+        }
+    }
+}
+
+fn write_record(transaction: &WriteTransaction, record: &ManifestRecord) -> Result<bool, Trouble> {
+    let value = record.encode();
+    let mut found = false;
+    for table in [RECORDS, COPIES] {
+        found |= transaction.open_table(table)?.insert(record.hash.as_bytes(), value.as_slice())?.is_some();
+    }
+    Ok(found)
+}

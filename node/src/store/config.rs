@@ -1,0 +1,52 @@
+//! The store's knobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backend::Faults;
+
+/// How the store spends memory and when it commits. The defaults are the measured ones of `docs/decisions/0002`.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// A commit group is written once it holds this many bytes (default 8 MiB). Larger groups mean fewer syncs and
+    /// more memory: each writer keeps 2.5 times this in its cache.
+    pub group_bytes: usize,
+    /// … or once its first object has waited this long (default 200 ms), which bounds how long an object that comes
+    /// alone is not yet durable.
+    pub group_delay: Duration,
+    /// Segments open for append, each with a thread of its own (default 2): one hashes and copies while the other
+    /// waits for the disk.
+    pub writers: usize,
+    /// Payload a segment takes before it is sealed (default 1,008 MiB, which keeps its file under 1 GiB).
+    pub segment_bytes: u64,
+    /// Bytes handed in and not yet copied into a segment (default 3 groups); beyond that, putting waits.
+    pub queue_bytes: usize,
+    /// Cache of the index (default 16 MiB): lookups beyond it go to the system's page cache.
+    pub index_cache_bytes: usize,
+    /// Cache of each sealed segment that is open for reading (default 1 MiB).
+    pub segment_cache_bytes: usize,
+    /// Sealed segments kept open for reading (default 8); others are opened when asked for, which takes under 1 ms.
+    pub open_segments: usize,
+    /// Groups between two durable commits of the index (default 16): what an unclean end makes the next start replay.
+    pub index_commit_groups: u32,
+    /// Failures to inject; for tests.
+    pub(crate) faults: Option<Arc<dyn Faults>>,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        let group_bytes = 8 << 20;
+        Self {
+            group_bytes,
+            group_delay: Duration::from_millis(200),
+            writers: 2,
+            segment_bytes: 1008 << 20,
+            queue_bytes: 3 * group_bytes,
+            index_cache_bytes: 16 << 20,
+            segment_cache_bytes: 1 << 20,
+            open_segments: 8,
+            index_commit_groups: 16,
+            faults: None,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The index: where each object lies.
+//!
+//! Everything in it follows from the segments' directories, so it may lag behind them, be lost, and be built again.
+//! Most commits are not durable; the watermark in a segment's row commits with the rows it speaks for, so that a
+//! replay begins where the last durable commit ended. Rows carry their own check, and a damaged one counts as absent
+//! for writing and as damage for reading.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use super::backend::Faults;
+use super::database::HomeDatabase;
+use super::error::{StoreError, Trouble};
+use super::rows::{
+    Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow, Soundness,
+};
+
+const OBJECTS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("objects");
+const SEGMENTS: TableDefinition<u32, &[u8; SEGMENT_ROW_BYTES]> = TableDefinition::new("segments");
+
+/// What the index says of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Nothing: not held.
+    Absent,
+    /// Where it lies.
+    At(IndexRow),
+    /// Its row does not match its check.
+    Unreadable,
+}
+
+impl Entry {
+    /// Whether the object counts as held.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Self::At(IndexRow { soundness: Soundness::Sound, .. }))
+    }
+}
+
+/// A group that a segment holds durably and that the index is to learn of.
+#[derive(Debug)]
+pub(super) struct Indexed {
+    /// The segment.
+    pub(super) segment: SegmentNumber,
+    /// Which of its groups.
+    pub(super) group: u64,
+    /// What is in it.
+    pub(super) directory: Directory,
+}
+
+/// The open index.
+#[derive(Debug)]
+pub(super) struct Index {
+    database: HomeDatabase,
+}
+
+impl Index {
+    /// Opens or creates the index at `path`.
+    pub(super) fn open(path: PathBuf, cache_bytes: usize, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
+        let database = HomeDatabase::open(path, "index", cache_bytes, faults, |transaction| {
+            transaction.open_table(OBJECTS)?;
+            transaction.open_table(SEGMENTS)?;
+            Ok(())
+        })?;
+        // A first look at both tables, so that damage shows now and not in the middle of work.
+        database.read(|transaction| {
+            transaction.open_table(OBJECTS)?.len()?;
+            transaction.open_table(SEGMENTS)?.len()?;
+            Ok(())
+        })?;
+        Ok(Self { database })
+    }
+
+    /// What the index says of each of `ids`, in one snapshot.
+    pub(super) fn entries<'a>(&self, ids: impl Iterator<Item = &'a ObjectId>) -> Result<Vec<Entry>, StoreError> {
+        self.database.read(|transaction| {
+            let table = transaction.open_table(OBJECTS)?;
+            ids.map(|id| {
+                let row = table.get(id)?;
+                Ok(row.map_or(Entry::Absent, |value| {
+                    IndexRow::decode(id, value.value()).map_or(Entry::Unreadable, Entry::At)
+                }))
+            })
+            .collect()
+        })
+    }
+
+    /// What the index knows of `segment`; nothing yet is a row of zeros.
+    pub(super) fn segment(&self, segment: SegmentNumber) -> Result<SegmentRow, StoreError> {
+        self.database.read(|transaction| {
+            let table = transaction.open_table(SEGMENTS)?;
+            let row = table.get(segment.0)?;
+            row.map_or(Ok(SegmentRow::default()), |value| SegmentRow::decode(segment, value.value()))
+        })
+    }
+
+    /// The row of each segment that the index knows.
+    pub(super) fn segments(&self) -> Result<Vec<(SegmentNumber, SegmentRow)>, StoreError> {
+        self.database.read(|transaction| {
+            let table = transaction.open_table(SEGMENTS)?;
+            let rows = table.iter()?.map(|row| {
+                let (number, value) = row?;
+                let number = SegmentNumber(number.value());
+                Ok((number, SegmentRow::decode(number, value.value())?))
+            });
+            rows.collect()
+        })
+    }
+
+    /// Takes in groups, in the order in which their segments have them. Groups that it has already are passed over,
+    /// so that replaying and indexing may meet.
+    pub(super) fn add(&self, groups: &[Indexed], durability: Durability) -> Result<(), StoreError> {
+        self.database.write(durability, |transaction| {
+            let mut objects = transaction.open_table(OBJECTS)?;
+            let mut segments = transaction.open_table(SEGMENTS)?;
+            let mut rows = Vec::new();
+            for Indexed { segment, group, directory } in groups {
+                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
+                let mut row = known.transpose()?.unwrap_or_default();
+                if *group < row.groups {
+                    continue;
+                }
+                if *group > row.groups {
+                    return Err(Trouble::Row("a group of a segment is missing"));
+                }
+                row.add(directory);
+                segments.insert(segment.0, &row.encode(*segment))?;
+                rows.extend(directory.rows(*segment));
+            }
+            // In the order of their keys, neighbours share pages: a rebuild is several times faster for it. The sort
+            // is stable, so of two copies of an object the later one stays.
+            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+            for (id, row) in rows {
+                objects.insert(&id, &row.encode(&id))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes all that was taken in durable.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.database.write(Durability::Immediate, |_| Ok(()))
+    }
+
+    /// Notes, durably and with all that was taken in, that nothing will be added to `segment`.
+    pub(super) fn complete(&self, segment: SegmentNumber) -> Result<(), StoreError> {
+        self.database.write(Durability::Immediate, |transaction| {
+            let mut segments = transaction.open_table(SEGMENTS)?;
+            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
+            let row = SegmentRow { complete: true, ..known.transpose()?.unwrap_or_default() };
+            segments.insert(segment.0, &row.encode(segment))?;
+            Ok(())
+        })
+    }
+
+    /// Notes that a read found `id` damaged, if it still lies at `row`.
+    pub(super) fn mark_damaged(&self, id: &ObjectId, row: &IndexRow) -> Result<(), StoreError> {
+        self.database.write(Durability::Immediate, |transaction| {
+            let mut objects = transaction.open_table(OBJECTS)?;
+            let still = objects.get(id)?.is_some_and(|value| *value.value() == row.encode(id));
+            if still {
+                let damaged = IndexRow { soundness: Soundness::Damaged, ..*row };
+                objects.insert(id, &damaged.encode(id))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Opens the file anew after a fault. The caller replays what the index has lost by it.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        self.database.reopen()
+    }
+
+    /// Closes the file, durably.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        self.database.close()
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.database.path()
+    }
+}

@@ -1,0 +1,98 @@
+//! One publish's or fetch's way of putting objects into the store.
+//!
+//! *Acknowledged* means: the segment's commit that holds the object is durable. It is then also readable. What is not
+//! acknowledged is neither readable nor promised. An ingest that has lost an object says so from then on, to every
+//! call; who wants to go on begins another.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use shoal_protocol::chunk::VerifiedChunk;
+use shoal_protocol::hash::NodeId;
+
+use super::error::StoreError;
+use super::intake::{IngestState, Seq};
+use super::rows::Kind;
+use super::shared::Shared;
+
+/// What an ingest has added that was not held before. Exact after [`Ingest::flush`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Added {
+    /// Chunks and nodes.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Puts objects; made by [`Store::ingest`](super::Store::ingest). Cloning shares the count and the fate.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+    state: Arc<IngestState>,
+}
+
+impl Ingest {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, state: Arc::default() }
+    }
+
+    /// Puts a chunk. Waits only for room in the queue; the result stands for the chunk in
+    /// [`Store::settled`](super::Store::settled). A chunk that is held or on its way already is not written twice.
+    ///
+    /// Cancel safe: either the chunk is in the queue, or nothing has happened.
+    ///
+    /// # Errors
+    /// The fault that has cost this ingest an object, or [`StoreError::Closed`].
+    pub async fn put_chunk(&self, chunk: VerifiedChunk) -> Result<Seq, StoreError> {
+        self.state.check()?;
+        let id = *chunk.id().as_bytes();
+        self.shared.intake.put(id, Kind::Chunk, chunk.into_bytes(), &self.state).await
+    }
+
+    /// Puts a node of a manifest, like [`put_chunk`](Self::put_chunk). Its bytes are hashed here.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongBytes`] when the bytes are not those of `id`; else as for a chunk.
+    pub async fn put_node(&self, id: NodeId, encoding: Bytes) -> Result<Seq, StoreError> {
+        self.state.check()?;
+        if NodeId::of(&encoding) != id {
+            return Err(StoreError::WrongBytes { bytes: encoding.len() });
+        }
+        self.shared.intake.put(*id.as_bytes(), Kind::Node, encoding, &self.state).await
+    }
+
+    /// Waits until everything up to `seq` is acknowledged, without hurrying it.
+    ///
+    /// # Errors
+    /// The fault that has cost this ingest an object.
+    pub async fn acknowledged(&self, seq: Seq) -> Result<(), StoreError> {
+        let mut settled = self.shared.intake.settled();
+        settled.wait_for(|settled| *settled >= seq).await.map_err(|_| StoreError::Closed)?;
+        self.state.check()
+    }
+
+    /// Commits what is waiting now, and returns once all that was put is acknowledged.
+    ///
+    /// # Errors
+    /// The fault that has cost this ingest an object.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.acknowledged(self.shared.intake.flush()).await
+    }
+
+    /// Whether all that was put is acknowledged or on its way.
+    ///
+    /// # Errors
+    /// The fault that has cost this ingest an object.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.state.check()
+    }
+
+    /// What has been added so far.
+    pub fn added(&self) -> Added {
+        Added {
+            objects: self.state.new_objects.load(Ordering::Relaxed),
+            bytes: self.state.new_bytes.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Where objects wait to be written: commit groups, back-pressure, and who must hear of their fate.
+//!
+//! Objects go into the open group. It is handed to a writer once it is large enough, old enough or asked for by a
+//! flush, so neighbours in a stream become neighbours on the disk, and an idle store has nothing to commit. A group is
+//! *settled* once it is durable and indexed, or has failed. Room is counted in bytes: who finds none waits, without
+//! holding a thread.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::error::StoreError;
+use super::rows::{Kind, ObjectId};
+
+/// Stands for everything put before it: once it is settled, so are they.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Seq(pub(super) u64);
+
+/// An object on its way into a segment.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) id: ObjectId,
+    pub(super) kind: Kind,
+    pub(super) bytes: Bytes,
+    pub(super) ingest: Arc<IngestState>,
+    /// Gives its room back when the object is dropped.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// A group that is to be committed as one.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) seq: Seq,
+    pub(super) objects: Vec<Object>,
+}
+
+/// What one ingest has put, and whether some of it was lost.
+#[derive(Debug, Default)]
+pub(super) struct IngestState {
+    // A std mutex, as all here: held for a few instructions, never across an await.
+    failed: Mutex<Option<StoreError>>,
+    pub(super) new_objects: AtomicU64,
+    pub(super) new_bytes: AtomicU64,
+}
+
+impl IngestState {
+    /// The error that cost this ingest an object, if there was one.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&self, error: &StoreError) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+    }
+
+    /// Counts an object that was not held before.
+    pub(super) fn count_new(&self, bytes: usize) {
+        self.new_objects.fetch_add(1, Ordering::Relaxed);
+        self.new_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A group that is not settled yet.
+#[derive(Debug, Default)]
+struct Unsettled {
+    ids: Vec<ObjectId>,
+    ingests: Vec<Arc<IngestState>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    open: Vec<Object>,
+    open_seq: u64,
+    open_bytes: usize,
+    open_since: Option<Instant>,
+    full: VecDeque<Group>,
+    // Every group that is open, full or being written, with what must be told when it settles.
+    unsettled: BTreeMap<u64, Unsettled>,
+    pending: HashMap<ObjectId, u64>,
+    closing: bool,
+}
+
+/// The way in, shared by ingests, writers and the indexer.
+#[derive(Debug)]
+pub(super) struct Intake {
+    group_bytes: usize,
+    group_delay: Duration,
+    room: Arc<Semaphore>,
+    room_bytes: usize,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    settled: watch::Sender<Seq>,
+}
+
+impl Intake {
+    /// An empty intake.
+    pub(super) fn new(group_bytes: usize, group_delay: Duration, room_bytes: usize) -> Self {
+        // Less room than an object or a group needs would leave its owner waiting for itself.
+        let room_bytes = room_bytes.max(group_bytes + super::MAX_OBJECT_BYTES).min(Semaphore::MAX_PERMITS);
+        Self {
+            group_bytes,
+            group_delay,
+            room: Arc::new(Semaphore::new(room_bytes)),
+            room_bytes,
+            queue: Mutex::new(Queue {
+                open: Vec::new(),
+                open_seq: 1,
+                open_bytes: 0,
+                open_since: None,
+                full: VecDeque::new(),
+                unsettled: BTreeMap::new(),
+                pending: HashMap::new(),
+                closing: false,
+            }),
+            work: Condvar::new(),
+            settled: watch::Sender::new(Seq(0)),
+        }
+    }
+
+    // A panic while the lock is held leaves counts at worst, never half an object.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in an object, waiting for room. Cancel safe: either it is in, or nothing has happened.
+    pub(super) async fn put(
+        &self,
+        id: ObjectId,
+        kind: Kind,
+        bytes: Bytes,
+        ingest: &Arc<IngestState>,
+    ) -> Result<Seq, StoreError> {
+        if let Some(seq) = self.join_pending(&id, ingest)? {
+            return Ok(seq);
+        }
+        let limit = super::MAX_OBJECT_BYTES.min(self.room_bytes);
+        let len = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= limit);
+        let len = len.ok_or(StoreError::TooLarge { bytes: bytes.len(), limit })?;
+        let room = Arc::clone(&self.room).acquire_many_owned(len).await.map_err(|_| StoreError::Closed)?;
+        let mut queue = self.queue();
+        if let Some(seq) = queue.join_pending(&id, ingest)? {
+            return Ok(seq);
+        }
+        let seq = queue.open_seq;
+        queue.pending.insert(id, seq);
+        let unsettled = queue.unsettled.entry(seq).or_default();
+        unsettled.ids.push(id);
+        if !unsettled.ingests.iter().any(|other| Arc::ptr_eq(other, ingest)) {
+            unsettled.ingests.push(Arc::clone(ingest));
+        }
+        queue.open_bytes += bytes.len();
+        queue.open.push(Object { id, kind, bytes, ingest: Arc::clone(ingest), room });
+        if queue.open_bytes >= self.group_bytes {
+            queue.fill();
+            self.work.notify_one();
+        } else if queue.open_since.is_none() {
+            queue.open_since = Some(Instant::now());
+            // A writer that waits for nothing now has a deadline to wait for.
+            self.work.notify_one();
+        }
+        Ok(Seq(seq))
+    }
+
+    fn join_pending(&self, id: &ObjectId, ingest: &Arc<IngestState>) -> Result<Option<Seq>, StoreError> {
+        self.queue().join_pending(id, ingest)
+    }
+
+    /// Hands the open group to a writer now; the result stands for everything put so far.
+    pub(super) fn flush(&self) -> Seq {
+        let mut queue = self.queue();
+        queue.fill();
+        self.work.notify_all();
+        Seq(queue.open_seq - 1)
+    }
+
+    /// The next group to write; `None` once the intake is closed and empty. Blocks.
+    pub(super) fn next_group(&self) -> Option<Group> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(group) = queue.full.pop_front() {
+                return Some(group);
+            }
+            let age = queue.open_since.map(|since| since.elapsed());
+            match age {
+                Some(age) if queue.closing || age >= self.group_delay => queue.fill(),
+                Some(age) => {
+                    let left = self.group_delay - age;
+                    queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None if queue.closing => return None,
+                None => queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Tells everyone concerned how the group `seq` ended.
+    pub(super) fn settle(&self, seq: Seq, outcome: &Result<(), StoreError>) {
+        let mut queue = self.queue();
+        let Some(unsettled) = queue.unsettled.remove(&seq.0) else {
+            return;
+        };
+        for id in &unsettled.ids {
+            queue.pending.remove(id);
+        }
+        if let Err(error) = outcome {
+            for ingest in &unsettled.ingests {
+                ingest.fail(error);
+            }
+        }
+        let settled = queue.unsettled.first_key_value().map_or(queue.open_seq, |(first, _)| *first) - 1;
+        self.settled.send_if_modified(|seq| {
+            let later = seq.0 < settled;
+            seq.0 = seq.0.max(settled);
+            later
+        });
+    }
+
+    /// Follows what is settled: everything put up to the sequence number in it.
+    pub(super) fn settled(&self) -> watch::Receiver<Seq> {
+        self.settled.subscribe()
+    }
+
+    /// Takes nothing more in. Writers commit what is there and then end.
+    pub(super) fn close(&self) {
+        self.room.close();
+        self.queue().closing = true;
+        self.work.notify_all();
+    }
+
+    /// Takes nothing more in and forgets what no writer has begun; its owners hear that the store is closed.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let dropped: Vec<Seq> = {
+            let mut queue = self.queue();
+            queue.fill();
+            queue.full.drain(..).map(|group| group.seq).collect()
+        };
+        for seq in dropped {
+            self.settle(seq, &Err(StoreError::Closed));
+        }
+    }
+}
+
+impl Queue {
+    /// The sequence number of an object that is on its way already, whose fate then concerns `ingest` too.
+    fn join_pending(&mut self, id: &ObjectId, ingest: &Arc<IngestState>) -> Result<Option<Seq>, StoreError> {
+        if self.closing {
+            return Err(StoreError::Closed);
+        }
+        let Some(seq) = self.pending.get(id).copied() else {
+            return Ok(None);
+        };
+        let unsettled = self.unsettled.entry(seq).or_default();
+        if !unsettled.ingests.iter().any(|other| Arc::ptr_eq(other, ingest)) {
+            unsettled.ingests.push(Arc::clone(ingest));
+        }
+        Ok(Some(Seq(seq)))
+    }
+
+    /// Makes the open group a full one, if anything is in it.
+    fn fill(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let objects = std::mem::take(&mut self.open);
+        self.full.push_back(Group { seq: Seq(self.open_seq), objects });
+        self.open_seq += 1;
+        self.open_bytes = 0;
+        self.open_since = None;
+    }
+}

@@ -1,0 +1,129 @@
+//! Reading objects, each checked against its hash before anyone sees it.
+//!
+//! No byte leaves here unhashed. Reads take no lock that a writer holds; several are read in the order in which they
+//! lie, so that neighbours share a row.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use shoal_protocol::hash::{ChunkId, NodeId};
+
+use super::error::{ReadError, StoreError};
+use super::index::Entry;
+use super::rows::{IndexRow, Kind, ObjectId, SegmentNumber, Soundness};
+use super::shared::Shared;
+
+/// What reading one object gave: `None` when it is not held.
+pub type Read = Result<Option<Bytes>, ReadError>;
+
+/// What the object is called in an error.
+fn name(id: &ObjectId, kind: Kind) -> String {
+    let kind = match kind {
+        Kind::Chunk => "chunk",
+        Kind::Node => "manifest node",
+    };
+    let hex = blake3::Hash::from_bytes(*id).to_hex();
+    format!("{kind} {:.16}", hex.as_str())
+}
+
+/// Whether each of `ids` is held. One that is known to be damaged is not.
+pub(super) fn holds<'a>(
+    shared: &Shared,
+    ids: impl Iterator<Item = &'a ObjectId> + Clone,
+) -> Result<Vec<bool>, StoreError> {
+    Ok(shared.index_entries(ids)?.iter().map(Entry::is_held).collect())
+}
+
+/// Reads one object.
+pub(super) fn read_one(shared: &Shared, id: &ObjectId, kind: Kind) -> Read {
+    read_many(shared, std::iter::once(id), kind)?.pop().unwrap_or(Ok(None))
+}
+
+/// Reads each of `ids`; the results stand in their order.
+pub(super) fn read_many<'a>(
+    shared: &Shared,
+    ids: impl Iterator<Item = &'a ObjectId> + Clone,
+    kind: Kind,
+) -> Result<Vec<Read>, StoreError> {
+    let entries = shared.index_entries(ids.clone())?;
+    let mut results: Vec<Read> = Vec::with_capacity(entries.len());
+    let mut places: BTreeMap<SegmentNumber, Vec<(u64, usize, &ObjectId, IndexRow)>> = BTreeMap::new();
+    for (at, (id, entry)) in ids.zip(entries).enumerate() {
+        results.push(Ok(None));
+        match entry {
+            Entry::Absent => {}
+            Entry::Unreadable => {
+                let detail = "its row in the index does not match its check".to_owned();
+                results[at] = Err(shared.damaged(id, name(id, kind), None, detail));
+            }
+            Entry::At(row) if row.soundness == Soundness::Damaged => {
+                let file = shared.segments.path(row.segment);
+                let detail = "an earlier read found so".to_owned();
+                results[at] = Err(ReadError::Damaged { what: name(id, row.kind), file, detail });
+            }
+            Entry::At(row) => places.entry(row.segment).or_default().push((row.offset, at, id, row)),
+        }
+    }
+    for (segment, mut wanted) in places {
+        wanted.sort_unstable_by_key(|(offset, at, ..)| (*offset, *at));
+        for (at, result) in read_segment(shared, segment, &wanted) {
+            if let Some(place) = results.get_mut(at) {
+                *place = result;
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn read_segment(
+    shared: &Shared,
+    number: SegmentNumber,
+    wanted: &[(u64, usize, &ObjectId, IndexRow)],
+) -> Vec<(usize, Read)> {
+    let read = shared.segments.segment(number).and_then(|segment| {
+        let read = segment.read(|reader| {
+            let bytes = wanted.iter().map(|(_, at, id, row)| {
+                let bytes = reader.bytes(row.offset, row.len).map(|bytes| checked(row.kind, id, bytes));
+                (*at, *id, *row, bytes)
+            });
+            bytes.collect::<Vec<_>>()
+        });
+        if segment.is_sealed() {
+            shared.segments.touch(number);
+        }
+        read
+    });
+    match read {
+        // Damage is noted only now, when no transaction on the segment is open any more.
+        Ok(found) => {
+            let results = found.into_iter().map(|(at, id, row, bytes)| (at, judged(shared, id, &row, bytes)));
+            results.collect()
+        }
+        Err(error) => {
+            let results = wanted.iter().map(|(_, at, id, row)| (*at, judged(shared, id, row, Err(error.clone()))));
+            results.collect()
+        }
+    }
+}
+
+/// The bytes, if they are those of `id`.
+fn checked(kind: Kind, id: &ObjectId, bytes: Vec<u8>) -> Option<Bytes> {
+    let is_it = match kind {
+        Kind::Chunk => ChunkId::of(&bytes).as_bytes() == id,
+        Kind::Node => NodeId::of(&bytes).as_bytes() == id,
+    };
+    is_it.then(|| Bytes::from(bytes))
+}
+
+fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<Bytes>, StoreError>) -> Read {
+    match bytes {
+        Ok(Some(bytes)) => Ok(Some(bytes)),
+        Ok(None) => {
+            let detail = "its bytes do not match its hash".to_owned();
+            Err(shared.damaged(id, name(id, row.kind), Some(row), detail))
+        }
+        Err(StoreError::Damaged { detail, .. }) => Err(shared.damaged(id, name(id, row.kind), Some(row), detail)),
+        Err(error) => Err(error.into()),
+    }
+}

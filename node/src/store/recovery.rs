@@ -1,0 +1,108 @@
+//! Bringing the index up to date from the segments.
+//!
+//! One piece of code for three cases: a start after an unclean end replays the last few groups, a lost index is built
+//! from all of them, and an index whose file had to be opened anew while the node runs takes in again what it held
+//! only in memory.
+
+use std::path::Path;
+
+use redb::Durability;
+
+use super::config::StoreConfig;
+use super::error::StoreError;
+use super::index::{Index, Indexed};
+use super::rows::Directory;
+use super::segment::Segment;
+use super::segments::{Appender, Segments};
+
+/// Opens the index at `path`. One that is damaged is moved aside, since the segments can make it again.
+pub(super) fn open_index(path: &Path, config: &StoreConfig) -> Result<Index, StoreError> {
+    let open = || Index::open(path.into(), config.index_cache_bytes, config.faults.clone());
+    match open() {
+        Err(error) if error.is_damage() => {
+            let aside = path.with_extension("damaged");
+            tracing::warn!(%error, aside = %aside.display(), "building the index anew");
+            std::fs::rename(path, &aside).map_err(|source| StoreError::io(path, source))?;
+            open()
+        }
+        result => result,
+    }
+}
+
+/// Opens the segments that may have grown since the index was last durable, takes their groups into the index, and
+/// offers those with room to the writers. A segment that cannot be read is passed over: what it held is then damaged,
+/// not the store.
+pub(super) fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), StoreError> {
+    let replayed = replay(index, segments, Durability::None)?;
+    if replayed > 0 {
+        tracing::info!(groups = replayed, "took groups into the index that it had not held durably");
+        index.sync()?;
+    }
+    for segment in segments.all() {
+        if index.segment(segment.number())?.complete {
+            continue;
+        }
+        let head = segment.is_frozen().and_then(|frozen| if frozen { Ok(None) } else { segment.head().map(Some) });
+        match head {
+            Ok(Some(head)) if head.stream_bytes < segment_bytes => segments.offer(Appender { segment, head }),
+            Ok(Some(_)) => {
+                // It was full, and the node ended before it was sealed.
+                if let Err(error) = segment.seal().and_then(|()| index.complete(segment.number())) {
+                    tracing::warn!(%error, "a segment could not be sealed");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a segment cannot be written to"),
+        }
+    }
+    Ok(())
+}
+
+/// Takes every group into the index that it does not have; says how many there were.
+pub(super) fn replay(index: &Index, segments: &Segments, durability: Durability) -> Result<u64, StoreError> {
+    let mut replayed = 0;
+    for segment in segments.all() {
+        let row = index.segment(segment.number())?;
+        if row.complete {
+            continue;
+        }
+        replayed += replay_segment(index, &segment, row.groups, row.stream_bytes, durability)?;
+    }
+    Ok(replayed)
+}
+
+fn replay_segment(
+    index: &Index,
+    segment: &Segment,
+    from: u64,
+    mut stream_bytes: u64,
+    durability: Durability,
+) -> Result<u64, StoreError> {
+    let mut next = from;
+    loop {
+        let directories = match segment.directories(next) {
+            Ok(directories) if directories.is_empty() => return Ok(next - from),
+            Ok(directories) => directories,
+            Err(error) => {
+                tracing::error!(%error, "a segment cannot be read");
+                return Ok(next - from);
+            }
+        };
+        let mut groups = Vec::with_capacity(directories.len());
+        for (group, directory) in directories {
+            // A damaged directory costs the objects of its group, not those of the groups after it.
+            let directory = directory.unwrap_or_else(|error| {
+                tracing::error!(%error, group, "the objects of one group are lost");
+                Directory { start: stream_bytes, entries: Vec::new() }
+            });
+            if group != next {
+                tracing::error!(file = %segment.path().display(), group, next, "groups of a segment are missing");
+                return Ok(next - from);
+            }
+            stream_bytes = directory.end();
+            next += 1;
+            groups.push(Indexed { segment: segment.number(), group, directory });
+        }
+        index.add(&groups, durability)?;
+    }
+}

@@ -1,0 +1,431 @@
+//! A segment: one file of payload that says itself what is in it.
+//!
+//! Payload is a byte stream, cut into rows that fill redb's pages exactly; one byte more and a row would take twice the
+//! room. Each commit group is one transaction: its rows and its directory together, or nothing. A segment is appended
+//! to by one writer; readers look at what is committed and never wait for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use redb::{
+    AccessGuard, Builder, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    ReadableTable, Table, TableDefinition,
+};
+
+use super::backend::Faults;
+use super::database::{self, OpenDatabase, check_format, guarded};
+use super::error::{StoreError, Trouble};
+use super::rows::{Directory, SegmentNumber};
+
+const PAYLOAD: TableDefinition<u64, &[u8]> = TableDefinition::new("payload");
+const DIRECTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("directory");
+
+/// A row of payload: with its key and redb's 8 bytes of framing it fills 16 pages of 4 KiB.
+const ROW_BYTES: usize = 16 * 4096 - 16;
+/// Directories read in one transaction.
+const DIRECTORIES_AT_ONCE: usize = 64;
+
+/// How a segment's file is opened.
+#[derive(Debug, Clone)]
+pub(super) struct SegmentOptions {
+    /// redb's cache while it is appended to.
+    pub(super) append_cache_bytes: usize,
+    /// redb's cache while it is only read.
+    pub(super) read_cache_bytes: usize,
+    /// Failures to inject.
+    pub(super) faults: Option<Arc<dyn Faults>>,
+}
+
+/// Where a segment's stream ends and which group comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Head {
+    pub(super) groups: u64,
+    pub(super) stream_bytes: u64,
+}
+
+/// One segment and, when it is open, its database.
+#[derive(Debug)]
+pub(super) struct Segment {
+    number: SegmentNumber,
+    path: PathBuf,
+    options: SegmentOptions,
+    // Held for reading during each read and each append, for writing only to open, seal or close.
+    state: RwLock<State>,
+}
+
+enum State {
+    Closed,
+    Append(OpenDatabase),
+    /// The table comes first, so that it is dropped first.
+    Sealed(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyDatabase),
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "Closed",
+            Self::Append(_) => "Append",
+            Self::Sealed(..) => "Sealed",
+        })
+    }
+}
+
+fn kind(number: SegmentNumber) -> String {
+    format!("segment {}", number.0)
+}
+
+/// The length of the next row of a group of which `left` bytes remain: full rows, then halves as long as they fill
+/// their pages, then the rest.
+const fn row_bytes(left: u64) -> usize {
+    let mut row = ROW_BYTES;
+    while left < row as u64 {
+        if row == 4096 - 16 {
+            return left as usize;
+        }
+        row = (row + 16) / 2 - 16;
+    }
+    row
+}
+
+impl Segment {
+    /// A segment whose file is at `path`; nothing is opened yet.
+    pub(super) fn at(path: PathBuf, number: SegmentNumber, options: SegmentOptions) -> Self {
+        Self { number, path, options, state: RwLock::new(State::Closed) }
+    }
+
+    /// Makes a new, empty segment at `path`.
+    pub(super) fn create(path: PathBuf, number: SegmentNumber, options: SegmentOptions) -> Result<Self, StoreError> {
+        let (cache, faults) = (options.append_cache_bytes, options.faults.as_ref());
+        let database = database::create(&path, &kind(number), cache, faults, |transaction| {
+            transaction.open_table(PAYLOAD)?;
+            transaction.open_table(DIRECTORY)?;
+            Ok(())
+        })?;
+        Ok(Self { number, path, options, state: RwLock::new(State::Append(database)) })
+    }
+
+    /// Its number.
+    pub(super) const fn number(&self) -> SegmentNumber {
+        self.number
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nothing may be added: the file's mode says so, which outlives the index.
+    pub(super) fn is_frozen(&self) -> Result<bool, StoreError> {
+        let metadata = std::fs::metadata(&self.path).map_err(|source| StoreError::io(&self.path, source))?;
+        Ok(metadata.permissions().readonly())
+    }
+
+    /// Lets nothing be added any more.
+    pub(super) fn freeze(&self) -> Result<(), StoreError> {
+        self.set_read_only(true)
+    }
+
+    fn set_read_only(&self, read_only: bool) -> Result<(), StoreError> {
+        let set = || {
+            let mut permissions = std::fs::metadata(&self.path)?.permissions();
+            if read_only {
+                permissions.set_readonly(true);
+            } else {
+                use std::os::unix::fs::PermissionsExt;
+                permissions.set_mode(0o600);
+            }
+            std::fs::set_permissions(&self.path, permissions)
+        };
+        set().map_err(|source| StoreError::io(&self.path, source))
+    }
+
+    /// Opens the file where it is not. Whatever an unclean end left is put right by this.
+    pub(super) fn open(&self) -> Result<(), StoreError> {
+        drop(self.opened()?);
+        Ok(())
+    }
+
+    fn opened(&self) -> Result<RwLockReadGuard<'_, State>, StoreError> {
+        loop {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(*state, State::Closed) {
+                return Ok(state);
+            }
+            drop(state);
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*state, State::Closed) {
+                *state = if self.is_frozen()? { self.open_frozen()? } else { State::Append(self.open_append()?) };
+            }
+        }
+    }
+
+    fn open_append(&self) -> Result<OpenDatabase, StoreError> {
+        let opened = database::open(&self.path, false, self.options.append_cache_bytes, self.options.faults.as_ref())?;
+        opened.read(&self.path, |transaction| check_format(transaction, &kind(self.number)))?;
+        Ok(opened)
+    }
+
+    /// Opens a frozen segment without writing to it. One that was not closed cleanly is first put right.
+    fn open_frozen(&self) -> Result<State, StoreError> {
+        match self.open_read_only() {
+            Ok(state) => return Ok(state),
+            Err(error) if error.is_damage() => return Err(error),
+            Err(error) => tracing::info!(%error, "a segment was not closed cleanly"),
+        }
+        self.set_read_only(false)?;
+        let repaired = self.open_append();
+        self.freeze()?;
+        let repaired = repaired?;
+        if let Err(error) = repaired.close(&self.path) {
+            tracing::warn!(%error, "closing a segment that was not closed cleanly");
+        }
+        self.open_read_only()
+    }
+
+    fn open_read_only(&self) -> Result<State, StoreError> {
+        guarded(&self.path, || {
+            let database = Builder::new().set_cache_size(self.options.read_cache_bytes).open_read_only(&self.path)?;
+            let transaction = database.begin_read()?;
+            check_format(&transaction, &kind(self.number))?;
+            Ok(State::Sealed(transaction.open_table(PAYLOAD)?, database))
+        })
+    }
+
+    /// Where its stream ends.
+    pub(super) fn head(&self) -> Result<Head, StoreError> {
+        let state = self.opened()?;
+        self.read_transaction(&state, |transaction| {
+            let table = transaction.open_table(DIRECTORY)?;
+            let Some((group, value)) = table.last()? else {
+                return Ok(Head::default());
+            };
+            let directory = Directory::decode(self.number, group.value(), value.value())?;
+            Ok(Head { groups: group.value() + 1, stream_bytes: directory.end() })
+        })
+    }
+
+    fn read_transaction<T>(
+        &self,
+        state: &State,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        match state {
+            State::Append(open) => open.read(&self.path, work),
+            State::Sealed(_, database) => guarded(&self.path, || work(&database.begin_read()?)),
+            State::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Up to 64 directories from group `from` on, each with its group; fewer than that only at the end. A directory
+    /// that is damaged comes as the error it is, and those after it still come.
+    #[allow(clippy::type_complexity, reason = "a list of pairs, used once")]
+    pub(super) fn directories(&self, from: u64) -> Result<Vec<(u64, Result<Directory, StoreError>)>, StoreError> {
+        let state = self.opened()?;
+        self.read_transaction(&state, |transaction| {
+            let table = transaction.open_table(DIRECTORY)?;
+            let rows = table.range(from..)?.take(DIRECTORIES_AT_ONCE).map(|row| {
+                let (group, value) = row?;
+                let group = group.value();
+                let directory = Directory::decode(self.number, group, value.value());
+                Ok((group, directory.map_err(|trouble| trouble.about(&self.path))))
+            });
+            rows.collect()
+        })
+    }
+
+    /// Commits `objects` durably as group `group`, described by `directory`. The bytes are let go as they are copied.
+    pub(super) fn append(
+        &self,
+        group: u64,
+        directory: &Directory,
+        objects: impl Iterator<Item = Bytes>,
+    ) -> Result<(), StoreError> {
+        let state = self.opened()?;
+        let State::Append(open) = &*state else {
+            return Err(StoreError::damaged(&self.path, "it was sealed while it was written to"));
+        };
+        open.write(&self.path, Durability::Immediate, |transaction| {
+            let mut payload = transaction.open_table(PAYLOAD)?;
+            write_stream(&mut payload, directory.start, directory.end(), objects)?;
+            let value = directory.encode(self.number, group);
+            transaction.open_table(DIRECTORY)?.insert(group, value.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Runs `work` with a reader of this segment's payload. A handle that a fault of the disk has closed is opened
+    /// anew, once.
+    pub(super) fn read<T>(&self, mut work: impl FnMut(&mut PayloadReader<'_>) -> T) -> Result<T, StoreError> {
+        match self.read_once(&mut work) {
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                self.reopen()?;
+                self.read_once(&mut work)
+            }
+            result => result,
+        }
+    }
+
+    fn read_once<T>(&self, work: &mut impl FnMut(&mut PayloadReader<'_>) -> T) -> Result<T, StoreError> {
+        let state = self.opened()?;
+        match &*state {
+            State::Sealed(table, _) => Ok(work(&mut PayloadReader { table, path: &self.path, last: None })),
+            State::Append(open) => open.read(&self.path, |transaction| {
+                let table = transaction.open_table(PAYLOAD)?;
+                Ok(work(&mut PayloadReader { table: &table, path: &self.path, last: None }))
+            }),
+            State::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Drops the handle after a fault and opens the file anew; says whether a sync had failed, after which nothing
+    /// may be added: what the disk holds and what the system's cache shows can differ from then on.
+    pub(super) fn reopen(&self) -> Result<bool, StoreError> {
+        let mut sync_failed = false;
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if let State::Append(open) = std::mem::replace(&mut *state, State::Closed) {
+                let health = Arc::clone(&open.health);
+                let _ = open.close(&self.path);
+                sync_failed = health.sync_failed();
+            }
+        }
+        self.open()?;
+        Ok(sync_failed)
+    }
+
+    /// Closes the file and opens it for reading alone: it counts as sealed once that has succeeded.
+    pub(super) fn seal(&self) -> Result<(), StoreError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let closed = match std::mem::replace(&mut *state, State::Closed) {
+            State::Append(open) => open.close(&self.path),
+            State::Sealed(..) | State::Closed => Ok(()),
+        };
+        closed?;
+        *state = self.open_read_only()?;
+        self.freeze()
+    }
+
+    /// Whether it is open for reading alone.
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Sealed(..))
+    }
+
+    /// Closes the file, if no reader is in the way.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let Ok(mut state) = self.state.try_write() else {
+            return false;
+        };
+        *state = State::Closed;
+        true
+    }
+
+    /// Closes the file, waiting for readers.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Append(open) => open.close(&self.path),
+            State::Sealed(..) | State::Closed => Ok(()),
+        }
+    }
+}
+
+/// Cuts the bytes of `objects` into rows from `start` to `end` of the stream.
+fn write_stream(
+    payload: &mut Table<'_, u64, &'static [u8]>,
+    start: u64,
+    end: u64,
+    objects: impl Iterator<Item = Bytes>,
+) -> Result<(), Trouble> {
+    let mut at = start;
+    let mut want = row_bytes(end - at);
+    let mut row = Vec::with_capacity(want);
+    for bytes in objects {
+        let mut rest = bytes.as_ref();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(want - row.len()));
+            rest = later;
+            if now.len() == want {
+                payload.insert(at, now)?;
+            } else {
+                row.extend_from_slice(now);
+                if row.len() < want {
+                    continue;
+                }
+                payload.insert(at, row.as_slice())?;
+                row.clear();
+            }
+            at += want as u64;
+            want = row_bytes(end - at);
+        }
+    }
+    if at == end { Ok(()) } else { Err(Trouble::Row("a group is not as long as its directory says")) }
+}
+
+/// Reads runs of a segment's stream. It keeps the row it read last, so that neighbours share it.
+pub(super) struct PayloadReader<'a> {
+    table: &'a ReadOnlyTable<u64, &'static [u8]>,
+    path: &'a Path,
+    last: Option<(u64, AccessGuard<'static, &'static [u8]>)>,
+}
+
+impl PayloadReader<'_> {
+    /// The `len` bytes at `offset`, unchecked: the caller hashes them.
+    pub(super) fn bytes(&mut self, offset: u64, len: u32) -> Result<Vec<u8>, StoreError> {
+        guarded(self.path, || self.rows(offset, len as usize))
+    }
+
+    fn rows(&mut self, offset: u64, len: usize) -> Result<Vec<u8>, Trouble> {
+        if len > super::MAX_OBJECT_BYTES {
+            return Err(Trouble::Row("an object is longer than any can be"));
+        }
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            let from_last = self.last.as_ref().and_then(|(key, row)| part(*key, row.value(), at));
+            if from_last.is_none() {
+                // The first row is the one that begins at or before `at`; those after it begin exactly there.
+                self.last = if bytes.is_empty() {
+                    let row = self.table.range(..=at)?.next_back().transpose()?;
+                    row.map(|(key, row)| (key.value(), row))
+                } else {
+                    self.table.get(at)?.map(|row| (at, row))
+                };
+            }
+            let found = self.last.as_ref().and_then(|(key, row)| part(*key, row.value(), at));
+            let Some(found) = found else {
+                return Err(Trouble::Row("a row of its payload is missing"));
+            };
+            bytes.extend_from_slice(&found[..found.len().min(len - bytes.len())]);
+        }
+        Ok(bytes)
+    }
+}
+
+/// What the row that begins at `key` has from `at` on, if it reaches there.
+fn part(key: u64, row: &[u8], at: u64) -> Option<&[u8]> {
+    let skip = usize::try_from(at.checked_sub(key)?).ok()?;
+    row.get(skip..).filter(|rest| !rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fill_their_pages() {
+        let cases: [(u64, usize); 8] = [
+            (1 << 20, 65_520),
+            (65_520, 65_520),
+            (65_519, 32_752),
+            (32_751, 16_368),
+            (16_000, 8_176),
+            (8_000, 4_080),
+            (4_079, 4_079),
+            (0, 0),
+        ];
+        for (left, expected) in cases {
+            assert_eq!(row_bytes(left), expected, "{left} bytes left");
+        }
+    }
+}

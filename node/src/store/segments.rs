@@ -1,0 +1,143 @@
+//! The segments of a store: their names, which take new groups, which are open.
+//!
+//! Sealed segments are opened when they are read and the longest unread are closed again, so that memory does not
+//! grow with the store.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::PASSAGE_EXTENSION;
+use super::config::StoreConfig;
+use super::database::sync_folder;
+use super::error::StoreError;
+use super::rows::SegmentNumber;
+use super::segment::{Head, Segment, SegmentOptions};
+
+const EXTENSION: &str = "redb";
+
+/// A segment that one writer appends to.
+#[derive(Debug)]
+pub(super) struct Appender {
+    pub(super) segment: Arc<Segment>,
+    pub(super) head: Head,
+}
+
+/// All segments of a home.
+#[derive(Debug)]
+pub(super) struct Segments {
+    folder: PathBuf,
+    options: SegmentOptions,
+    open_limit: usize,
+    all: RwLock<BTreeMap<SegmentNumber, Arc<Segment>>>,
+    // The number of the next new segment.
+    next: Mutex<u32>,
+    // Segments that may take groups and that no writer has.
+    vacant: Mutex<Vec<Appender>>,
+    // Sealed segments that are open, the longest unread first.
+    open: Mutex<VecDeque<SegmentNumber>>,
+}
+
+impl Segments {
+    /// Finds the segments in `folder`, which is made where it is not, and removes what a start of a new one left.
+    pub(super) fn find(folder: PathBuf, config: &StoreConfig) -> Result<Self, StoreError> {
+        let options = SegmentOptions {
+            // A group is written once only if it fits the half of the cache that redb gives to writing.
+            append_cache_bytes: config.group_bytes * 5 / 2,
+            read_cache_bytes: config.segment_cache_bytes,
+            faults: config.faults.clone(),
+        };
+        let at = |source| StoreError::io(&folder, source);
+        std::fs::create_dir_all(&folder).map_err(at)?;
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir(&folder).map_err(at)? {
+            let path = entry.map_err(at)?.path();
+            if path.extension().is_some_and(|extension| extension == PASSAGE_EXTENSION) {
+                std::fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
+            } else if let Some(number) = number_of(&path) {
+                all.insert(number, Arc::new(Segment::at(path, number, options.clone())));
+            }
+        }
+        let last = all.last_key_value().map_or(0, |(last, _): (&SegmentNumber, _)| last.0);
+        Ok(Self {
+            folder,
+            next: Mutex::new(last + 1),
+            options,
+            open_limit: config.open_segments.max(1),
+            all: RwLock::new(all),
+            vacant: Mutex::default(),
+            open: Mutex::default(),
+        })
+    }
+
+    /// Every segment, in the order of their numbers.
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The segment `number`.
+    ///
+    /// # Errors
+    /// When its file was not there at the start.
+    pub(super) fn segment(&self, number: SegmentNumber) -> Result<Arc<Segment>, StoreError> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&number).cloned().ok_or_else(|| StoreError::damaged(&self.path(number), "it is missing"))
+    }
+
+    /// Where segment `number` lies.
+    pub(super) fn path(&self, number: SegmentNumber) -> PathBuf {
+        self.folder.join(format!("{:06}.{EXTENSION}", number.0))
+    }
+
+    /// Offers a segment to the next writer that needs one.
+    pub(super) fn offer(&self, appender: Appender) {
+        self.vacant.lock().unwrap_or_else(PoisonError::into_inner).push(appender);
+    }
+
+    /// A segment to append to: one that has room, else a new one.
+    pub(super) fn appender(&self) -> Result<Appender, StoreError> {
+        if let Some(appender) = self.vacant.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(appender);
+        }
+        // Held while the file is made: a number is used up only by a segment that came to be.
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = SegmentNumber(*next);
+        let segment = Arc::new(Segment::create(self.path(number), number, self.options.clone())?);
+        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&segment));
+        *next += 1;
+        Ok(Appender { segment, head: Head::default() })
+    }
+
+    /// Notes that a frozen segment is being read; the longest unread of too many open ones is closed.
+    pub(super) fn touch(&self, number: SegmentNumber) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.back() == Some(&number) {
+            return;
+        }
+        open.retain(|other| *other != number);
+        open.push_back(number);
+        if open.len() > self.open_limit
+            && let Some(oldest) = open.pop_front()
+            && let Ok(segment) = self.segment(oldest)
+            && !segment.close_if_idle()
+        {
+            open.push_back(oldest);
+        }
+    }
+
+    /// Closes every file; the first failure is returned after all have been tried.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        let results: Vec<_> = self.all().iter().map(|segment| segment.close()).collect();
+        results.into_iter().collect()
+    }
+
+    /// Makes the folder's own name durable.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.folder.parent().map_or(Ok(()), sync_folder)
+    }
+}
+
+fn number_of(path: &Path) -> Option<SegmentNumber> {
+    let stem = path.extension().filter(|extension| *extension == EXTENSION).and_then(|_| path.file_stem())?;
+    stem.to_str()?.parse().ok().map(SegmentNumber)
+}

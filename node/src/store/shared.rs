@@ -1,0 +1,100 @@
+//! What the store's handle and its threads share.
+//!
+//! Here the index and the segments meet: an index that had to be opened anew has forgotten what it held only in
+//! memory, and is brought up to date from the segments before anyone uses it.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use redb::Durability;
+
+use super::catalog::Catalog;
+use super::error::{ReadError, StoreError};
+use super::index::{Entry, Index, Indexed};
+use super::intake::Intake;
+use super::lock::HomeLock;
+use super::recovery;
+use super::rows::{IndexRow, ObjectId};
+use super::segments::Segments;
+
+/// The parts of an open store.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) home: PathBuf,
+    pub(super) segment_bytes: u64,
+    pub(super) intake: Intake,
+    pub(super) index: Index,
+    pub(super) segments: Segments,
+    pub(super) catalog: Catalog,
+    // One heals at a time; the count says whether another has done it meanwhile.
+    pub(super) healed: Mutex<u64>,
+    // Given up once every file is closed.
+    pub(super) lock: Mutex<Option<HomeLock>>,
+}
+
+impl Shared {
+    /// What the index says of each of `ids`.
+    pub(super) fn index_entries<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.with_index(|index| index.entries(ids.clone()))
+    }
+
+    /// Takes a written group into the index.
+    pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability) -> Result<(), StoreError> {
+        self.with_index(|index| index.add(std::slice::from_ref(indexed), durability))
+    }
+
+    /// Makes the index durable.
+    pub(super) fn sync_index(&self) -> Result<(), StoreError> {
+        self.with_index(Index::sync)
+    }
+
+    /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more.
+    fn with_index<T>(&self, work: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let before = *self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        match work(&self.index) {
+            Err(error) if error.closes_handle() => {
+                tracing::warn!(%error, "opening the index anew");
+                self.heal_index(before)?;
+                work(&self.index)
+            }
+            result => result,
+        }
+    }
+
+    fn heal_index(&self, before: u64) -> Result<(), StoreError> {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *healed != before {
+            return Ok(());
+        }
+        self.index.reopen()?;
+        // Not durable: that would need the very disk that has just failed us.
+        recovery::replay(&self.index, &self.segments, Durability::None)?;
+        *healed += 1;
+        Ok(())
+    }
+
+    /// Reports that `id` is damaged where `row` says it lies, and remembers it, so that it counts as not held and the
+    /// next publish or fetch stores it anew.
+    pub(super) fn damaged(&self, id: &ObjectId, what: String, row: Option<&IndexRow>, detail: String) -> ReadError {
+        let file = row.map_or_else(|| self.index.path().into(), |row| self.segments.path(row.segment));
+        tracing::error!(%what, file = %file.display(), %detail, "damaged");
+        if let Some(row) = row
+            && let Err(error) = self.index.mark_damaged(id, row)
+        {
+            tracing::warn!(%error, "could not note the damage in the index");
+        }
+        ReadError::Damaged { what, file, detail }
+    }
+
+    /// Closes every file; the first failure is returned after all have been tried.
+    pub(super) fn close_files(&self) -> Result<(), StoreError> {
+        let index = self.sync_index().and_then(|()| self.index.close());
+        let segments = self.segments.close();
+        let catalog = self.catalog.close();
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        index.and(segments).and(catalog)
+    }
+}

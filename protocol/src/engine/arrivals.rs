@@ -1,0 +1,213 @@
+//! What comes from sessions, and what it changes.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::action::{ChunkVerdict, CloseReason, SessionId};
+use super::chunks::{Copies, Finished};
+use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange};
+use crate::hash::NodeId;
+
+/// Bytes that a session may send unasked before it is ended: what crossed a CANCEL has an allowance of its own.
+const UNASKED_BYTES: u64 = 1024 * 1024;
+
+impl Engine {
+    /// AVAILABILITY came: the peer holds these as well.
+    pub fn handle_availability(&mut self, session: SessionId, part: &AvailabilityPart, _now: Duration) {
+        if let Some(found) = self.sessions.get_mut(&session)
+            && found.holding.gain_part(part, &mut self.table)
+        {
+            self.line_up(session);
+        }
+    }
+
+    /// HAVE came: the peer holds these by now.
+    pub fn handle_have(&mut self, session: SessionId, ranges: &[ChunkRange], _now: Duration) {
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let mut offers_more = false;
+        for range in ranges {
+            offers_more |= found.holding.gain(*range, &mut self.table);
+        }
+        if offers_more {
+            self.line_up(session);
+        }
+    }
+
+    /// Bytes of a frame have arrived that is not whole yet. Worth calling for chunk frames only, and not for every
+    /// read: it keeps a slow session from missing its deadline.
+    pub fn handle_progress(&mut self, session: SessionId, bytes: usize, now: Duration) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.progressed(bytes as u64, now);
+        }
+    }
+
+    /// A chunk has come whole: verified, or not missing (`is_missing`) and so not verified. `bytes` is its length.
+    /// Only a `New` one is to be kept.
+    pub fn handle_chunk(&mut self, session: SessionId, index: ChunkIndex, bytes: usize, now: Duration) -> ChunkVerdict {
+        let bytes = bytes as u64;
+        let Some(found) = self.sessions.get_mut(&session) else {
+            self.wasted_bytes += bytes;
+            return ChunkVerdict::Unasked;
+        };
+        let asked = found.queue.remove(index);
+        self.in_flight_bytes -= asked.map_or(0, |asked| u64::from(asked.len));
+        let finished = self.table.finish(index);
+        let verdict = match (asked, &finished) {
+            (_, Some(_)) => ChunkVerdict::New,
+            (Some(_), None) => ChunkVerdict::Duplicate,
+            (None, None) if found.taken_back >= bytes => ChunkVerdict::Duplicate,
+            (None, None) => ChunkVerdict::Unasked,
+        };
+        if asked.is_none() {
+            found.taken_back = found.taken_back.saturating_sub(bytes);
+        }
+        let useful = verdict == ChunkVerdict::New;
+        found.delivered(bytes, useful, now);
+        if useful {
+            found.counters.chunks += 1;
+            found.counters.bytes += bytes;
+            self.received_bytes += bytes;
+            if found.health == super::session::Health::Probing {
+                found.health = super::session::Health::Ready;
+                self.nodes.changed = true;
+            }
+        } else {
+            found.counters.wasted_chunks += 1;
+            found.counters.wasted_bytes += bytes;
+            self.wasted_bytes += bytes;
+        }
+        if verdict == ChunkVerdict::Unasked {
+            found.unasked_bytes += bytes;
+            if found.unasked_bytes > UNASKED_BYTES {
+                self.close(session, CloseReason::Unasked, now);
+                return verdict;
+            }
+        }
+        self.line_up(session);
+        if let Some(finished) = finished {
+            self.finished(finished, index, Some(session));
+        }
+        self.budget_freed();
+        verdict
+    }
+
+    /// A chunk's bytes are not what its id says: the session is ended, for a ban.
+    pub fn handle_bad_chunk(&mut self, session: SessionId, index: ChunkIndex, now: Duration) {
+        if let Some(found) = self.sessions.get_mut(&session) {
+            let bytes = found.queue.from_the_back().find(|(asked, _)| asked.index == index);
+            let bytes = bytes.map_or(0, |(asked, _)| u64::from(asked.len));
+            found.counters.wasted_chunks += 1;
+            found.counters.wasted_bytes += bytes;
+            self.wasted_bytes += bytes;
+            self.close(session, CloseReason::BadChunk, now);
+        }
+    }
+
+    /// NO_CHUNKS came: these will not come, and the peer does not hold them.
+    pub fn handle_no_chunks(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let declined: Vec<ChunkIndex> = found
+            .queue
+            .from_the_back()
+            .map(|(asked, _)| asked.index)
+            .filter(|index| ranges.iter().any(|range| range.start <= *index && index.0 < range.end()))
+            .collect();
+        found.counters.declined_chunks += declined.len() as u64;
+        for range in ranges {
+            found.holding.lose(*range, &mut self.table);
+        }
+        for index in declined {
+            self.take_back(session, index, false);
+        }
+        if let Some(found) = self.sessions.get_mut(&session) {
+            found.delivered(0, false, now);
+        }
+        self.line_up_all();
+        self.budget_freed();
+    }
+
+    /// BUSY came: the server has dropped all that was asked of it, and may be asked again after `retry_after`.
+    pub fn handle_busy(&mut self, session: SessionId, retry_after: Duration, now: Duration) {
+        self.busy(session, retry_after, now);
+    }
+
+    /// The chunk is held by other means: another fetch brought it, or it stands twice in the manifest.
+    pub fn handle_held(&mut self, index: ChunkIndex, _now: Duration) {
+        if let Some(finished) = self.table.finish(index) {
+            self.finished(finished, index, None);
+            self.budget_freed();
+        }
+    }
+
+    /// A verified node has come. False if it was not wanted (any more).
+    pub fn handle_node(&mut self, session: SessionId, id: &NodeId, bytes: usize, now: Duration) -> bool {
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        let bytes = bytes as u64;
+        let asked = found.nodes.remove(id);
+        let wanted = self.nodes.forget(id);
+        found.delivered(bytes, wanted.is_some(), now);
+        if wanted.is_some() {
+            found.counters.nodes += 1;
+            found.counters.node_bytes += bytes;
+            self.node_bytes += bytes;
+            if found.health == super::session::Health::Probing {
+                found.health = super::session::Health::Ready;
+            }
+        } else if !asked {
+            found.unasked_bytes += bytes;
+            if found.unasked_bytes > UNASKED_BYTES {
+                self.close(session, CloseReason::Unasked, now);
+                return false;
+            }
+        }
+        // An answer that is still to come from others is allowed for: it counts as asked.
+        self.nodes.changed = true;
+        self.line_up(session);
+        wanted.is_some()
+    }
+
+    /// A node's bytes are not what its id says: the session is ended, for a ban.
+    pub fn handle_bad_node(&mut self, session: SessionId, _id: &NodeId, now: Duration) {
+        self.close(session, CloseReason::BadNode, now);
+    }
+
+    /// NO_NODES came.
+    pub fn handle_no_nodes(&mut self, session: SessionId, ids: &[NodeId], now: Duration) {
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        for id in ids {
+            if found.nodes.remove(id) {
+                self.nodes.drop_asked(id, session, true);
+            }
+        }
+        found.delivered(0, false, now);
+        self.line_up(session);
+    }
+
+    /// A chunk is held now: whoever else was asked for it is told.
+    fn finished(&mut self, finished: Finished, index: ChunkIndex, from: Option<SessionId>) {
+        self.cancel_copies(finished.copies, index, from);
+        if let Some(slot) = finished.freed {
+            for session in self.sessions.values_mut() {
+                session.holding.leave(slot);
+            }
+        }
+    }
+
+    fn cancel_copies(&mut self, copies: Copies, index: ChunkIndex, from: Option<SessionId>) {
+        for loser in copies.into_iter().flatten().filter(|loser| Some(*loser) != from) {
+            self.take_back(loser, index, true);
+            if let Some(session) = self.sessions.get_mut(&loser) {
+                session.counters.stolen_chunks += 1;
+            }
+            self.line_up(loser);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Asking a session for more: how much fits, and which chunks.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::action::{Action, SessionId, Wait};
+use super::session::{Health, Session};
+use crate::availability::{ChunkIndex, ChunkRange, push_index};
+
+/// Runs in one WANT.
+pub(super) const MAX_RUNS: usize = crate::wire::MAX_RANGES;
+/// Chunks in flight from one session, however small they are.
+const MAX_CHUNKS: usize = 4096;
+/// More is asked for when half of the window is free, or so much of it.
+const REFILL_BYTES: u64 = 1024 * 1024;
+
+/// How much a session may be asked for now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) bytes: u64,
+    pub(super) chunks: usize,
+    /// Whether it is the budget, not the window, that ends it.
+    pub(super) by_budget: bool,
+}
+
+impl Room {
+    /// Whether the chunk fits; the first one in flight always does.
+    pub(super) const fn takes(&self, len: u32, first: bool) -> bool {
+        self.chunks > 0 && (len as u64 <= self.bytes || first && !self.by_budget)
+    }
+
+    pub(super) const fn less(self, len: u32) -> Self {
+        Self { bytes: self.bytes.saturating_sub(len as u64), chunks: self.chunks.saturating_sub(1), ..self }
+    }
+}
+
+impl Engine {
+    /// Puts a session in the line of those to be asked.
+    pub(super) fn line_up(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.lined_up
+        {
+            session.lined_up = true;
+            self.line.push_back(id);
+        }
+    }
+
+    /// Something can be asked for that could not before: everybody looks.
+    pub(super) fn line_up_all(&mut self) {
+        for (id, session) in &mut self.sessions {
+            if !session.lined_up {
+                session.lined_up = true;
+                self.line.push_back(*id);
+            }
+        }
+    }
+
+    /// The window of a session.
+    pub(super) fn window_of(&self, session: &Session) -> u64 {
+        let share = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
+        session.meter.window_bytes(&self.config, share.max(self.config.min_window_bytes))
+    }
+
+    /// How much the session may be asked for, if that is enough to bother.
+    pub(super) fn room_of(&self, session: &Session) -> Option<Room> {
+        match session.health {
+            Health::Busy { .. } | Health::BackOff { .. } => None,
+            Health::Probing => session.is_idle().then_some(Room {
+                bytes: self.config.initial_window_bytes,
+                chunks: 1,
+                by_budget: false,
+            }),
+            Health::Ready => {
+                let window = self.window_of(session);
+                let free = window.saturating_sub(session.queue.bytes());
+                if !session.queue.is_empty() && free < (window / 2).min(REFILL_BYTES) {
+                    return None;
+                }
+                let budget = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
+                let chunks = MAX_CHUNKS.saturating_sub(session.queue.len());
+                Some(Room { bytes: free.min(budget), chunks, by_budget: budget < free })
+            }
+        }
+    }
+
+    fn wait_for_budget(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !std::mem::replace(&mut session.lacks_budget, true)
+        {
+            self.budget_line.push_back(id);
+        }
+    }
+
+    /// Fewer bytes are in flight: whoever waits for the budget looks again.
+    pub(super) fn budget_freed(&mut self) {
+        if let Some(id) = self.budget_line.pop_front() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.lacks_budget = false;
+            }
+            self.line_up(id);
+        }
+    }
+
+    /// Asks the next session in the line that has room and something to give.
+    pub(super) fn fill_line(&mut self, now: Duration) {
+        while self.actions.is_empty() {
+            let Some(id) = self.line.pop_front() else {
+                return;
+            };
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.lined_up = false;
+                self.fill(id, now);
+            }
+        }
+    }
+
+    fn fill(&mut self, id: SessionId, now: Duration) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let mut why = Wait::NothingToAsk;
+        if let Some(room) = self.room_of(session) {
+            let (ranges, cut_short) = self.ask_chunks(id, room, now);
+            if !ranges.is_empty() {
+                self.actions.push_back(Action::Want { session: id, ranges });
+            }
+            match cut_short {
+                // More fits and is there, but not into this message.
+                Cut::ByMessage => self.line_up(id),
+                Cut::ByBudget => {
+                    why = Wait::Budget;
+                    self.wait_for_budget(id);
+                }
+                Cut::ByWindow => {}
+                Cut::NothingLeft => self.steal(id, now),
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.settle(why, now);
+        if let Some(deadline) = session.deadline(&self.config) {
+            self.arm(deadline);
+        }
+    }
+
+    /// Chooses chunks and puts them in flight.
+    fn ask_chunks(&mut self, id: SessionId, mut room: Room, now: Duration) -> (Vec<ChunkRange>, Cut) {
+        let mut ranges = Vec::new();
+        let order = self.config.order;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return (ranges, Cut::ByWindow);
+        };
+        loop {
+            let goes_on = session.group.filter(|slot| self.table.goes_on(*slot, &session.holding));
+            let chosen = match goes_on {
+                Some(slot) if order == super::Order::RarestFirst => Some(slot),
+                _ => self.table.choose(&session.holding, order, &mut self.rng),
+            };
+            session.group = chosen;
+            let Some(slot) = chosen else {
+                return (ranges, Cut::NothingLeft);
+            };
+            for (index, len) in self.table.take_from(slot, &session.holding, order) {
+                if !room.takes(len, session.queue.is_empty()) {
+                    return (ranges, if room.by_budget { Cut::ByBudget } else { Cut::ByWindow });
+                }
+                if ranges.len() == MAX_RUNS && ranges.last().is_none_or(|run: &ChunkRange| run.end() != index.0) {
+                    return (ranges, Cut::ByMessage);
+                }
+                if self.table.add_copy(index, id) {
+                    room = room.less(len);
+                    self.in_flight_bytes += u64::from(len);
+                    session.will_ask(now);
+                    session.queue.push(index, len);
+                    session.counters.asked_chunks += 1;
+                    push_index(&mut ranges, index);
+                }
+            }
+        }
+    }
+
+    /// Takes a chunk back from a session; if `tell`, with a CANCEL.
+    pub(super) fn take_back(&mut self, id: SessionId, index: ChunkIndex, tell: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(asked) = session.queue.remove(index) else {
+            return;
+        };
+        session.taken_back += u64::from(asked.len);
+        self.in_flight_bytes -= u64::from(asked.len);
+        self.table.drop_copy(index, id);
+        if tell {
+            self.cancel(id, index);
+        }
+    }
+
+    /// Appends to the last CANCEL if that goes to the same session.
+    pub(super) fn cancel(&mut self, id: SessionId, index: ChunkIndex) {
+        if let Some(Action::Cancel { session, ranges }) = self.actions.back_mut()
+            && *session == id
+            && ranges.len() < MAX_RUNS
+        {
+            push_index(ranges, index);
+            return;
+        }
+        self.actions.push_back(Action::Cancel { session: id, ranges: vec![ChunkRange::one(index)] });
+    }
+}
+
+/// Why no more was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    ByWindow,
+    ByBudget,
+    ByMessage,
+    NothingLeft,
+}

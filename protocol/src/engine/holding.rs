@@ -1,0 +1,134 @@
+//! What one session holds, in the form in which choosing needs it.
+//!
+//! A session that holds the whole manifest costs nothing here. For any other, each group of the chunk table has a mask
+//! of 16 bits, and a set names the groups in which the mask is not empty.
+
+use super::chunks::{ChunkTable, GROUP};
+use super::slots::SlotSet;
+use crate::availability::{Availability, AvailabilityPart, ChunkRange};
+
+/// What a session holds.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    availability: Availability,
+    /// Everything: masks and slots are empty then.
+    full: bool,
+    masks: Vec<u16>,
+    slots: SlotSet,
+}
+
+impl Holding {
+    pub(super) fn new(chunk_count: Option<u64>) -> Self {
+        Self { availability: chunk_count.map_or_else(Availability::default, Availability::new), ..Self::default() }
+    }
+
+    /// Whether the peer has said to hold anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.availability.is_empty()
+    }
+
+    pub(super) fn contains(&self, index: crate::availability::ChunkIndex) -> bool {
+        self.full || self.availability.contains(index)
+    }
+
+    /// What it holds of the group at a slot.
+    pub(super) fn mask(&self, slot: usize) -> u16 {
+        if self.full { u16::MAX } else { self.masks.get(slot).copied().unwrap_or(0) }
+    }
+
+    /// The slots in which it holds anything; `None`: all.
+    pub(super) fn slots(&self) -> Option<&SlotSet> {
+        (!self.full).then_some(&self.slots)
+    }
+
+    /// The chunk count is known by now.
+    pub(super) fn set_count(&mut self, count: u64, table: &mut ChunkTable) {
+        self.availability.set_count(count);
+        self.refresh(0, u64::MAX, table);
+    }
+
+    /// It holds more. True if that offers something that nobody has been asked for.
+    pub(super) fn gain_part(&mut self, part: &AvailabilityPart, table: &mut ChunkTable) -> bool {
+        self.availability.insert_part(part);
+        self.refresh(part.start.0, part.end(), table)
+    }
+
+    /// It holds more. True if that offers something that nobody has been asked for.
+    pub(super) fn gain(&mut self, range: ChunkRange, table: &mut ChunkTable) -> bool {
+        self.availability.insert_range(range);
+        self.refresh(range.start.0, range.end(), table)
+    }
+
+    /// It does not hold these (any more).
+    pub(super) fn lose(&mut self, range: ChunkRange, table: &mut ChunkTable) {
+        for (_, number) in table.groups_between(range.start.0 / GROUP, range.end() / GROUP) {
+            let first = (number * GROUP).max(range.start.0);
+            for index in first..(number * GROUP + GROUP).min(range.end()) {
+                self.availability.remove(crate::availability::ChunkIndex(index));
+            }
+        }
+        if std::mem::take(&mut self.full) {
+            self.refresh(0, u64::MAX, table);
+        } else {
+            self.refresh(range.start.0, range.end(), table);
+        }
+    }
+
+    /// Groups have come into the table.
+    pub(super) fn enter(&mut self, slots: &[usize], table: &mut ChunkTable) {
+        for slot in slots {
+            self.look_at(*slot, table.number(*slot), table);
+        }
+    }
+
+    /// A group has left the table.
+    pub(super) fn leave(&mut self, slot: usize) {
+        if let Some(mask) = self.masks.get_mut(slot) {
+            *mask = 0;
+            self.slots.remove(slot);
+        }
+    }
+
+    /// The session ends: its chunks are rarer from now on.
+    pub(super) fn give_up(&mut self, table: &mut ChunkTable) {
+        for (slot, mask) in self.masks.iter().enumerate().filter(|(_, mask)| **mask != 0) {
+            table.holders_changed(slot, *mask, 0);
+        }
+        self.masks = Vec::new();
+        self.slots = SlotSet::default();
+    }
+
+    /// Brings the masks of the groups that hold chunks `start..end` up to date.
+    fn refresh(&mut self, start: u64, end: u64, table: &mut ChunkTable) -> bool {
+        if self.full {
+            return false;
+        }
+        let mut offers_more = false;
+        if self.availability.is_complete() {
+            self.give_up(table);
+            self.full = true;
+            return true;
+        }
+        for (slot, number) in table.groups_between(start / GROUP, end / GROUP) {
+            offers_more |= self.look_at(slot, number, table);
+        }
+        offers_more
+    }
+
+    fn look_at(&mut self, slot: usize, number: u64, table: &mut ChunkTable) -> bool {
+        if self.full {
+            return false;
+        }
+        let after = self.availability.sixteen(number * GROUP);
+        if slot >= self.masks.len() {
+            self.masks.resize(slot + 1, 0);
+        }
+        let before = self.masks.get_mut(slot).map_or(0, |mask| std::mem::replace(mask, after));
+        if after == 0 {
+            self.slots.remove(slot);
+        } else {
+            self.slots.insert(slot);
+        }
+        table.holders_changed(slot, before, after)
+    }
+}

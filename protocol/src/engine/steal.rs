@@ -1,0 +1,191 @@
+//! Taking over from slower sessions when nothing is left that nobody has been asked for.
+//!
+//! So much is taken over that both are done at the same time. What the slower one has not begun to send is moved, with
+//! a CANCEL at once; what is probably on its way already is asked for a second time only where that is worth much more
+//! than it costs. No chunk is ever in flight more than twice, and the loser gets a CANCEL.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::action::{Action, SessionId};
+use super::fill::Room;
+use super::session::{Health, Session};
+use super::window::{bytes_in, rate_of, time_for};
+use crate::availability::{ChunkIndex, ChunkRange, push_index};
+
+/// When to look again after there was nothing to take over.
+const RETRY: Duration = Duration::from_millis(20);
+/// The same while nothing at all is in flight elsewhere.
+const RETRY_IDLE: Duration = Duration::from_millis(500);
+/// Who has been silent for so long does not keep a chunk that was asked for twice.
+const SILENT: Duration = Duration::from_secs(1);
+/// A second copy has to be worth at least this.
+const WORTH: Duration = Duration::from_millis(10);
+/// What a session that has shown nothing yet may take over, in copies.
+const TENTATIVE_BYTES: u64 = 256 * 1024;
+/// Sessions looked at for something to take over.
+const VICTIMS: usize = 4;
+
+/// What is to be taken over from one session.
+#[derive(Debug, Default)]
+struct Loot {
+    moved: Vec<(ChunkIndex, u32)>,
+    copied: Vec<(ChunkIndex, u32)>,
+    /// The victim keeps a chunk from everybody.
+    blocked: bool,
+}
+
+impl Engine {
+    /// Looks for something that the session could take over.
+    pub(super) fn steal(&mut self, thief: SessionId, now: Duration) {
+        let Some(session) = self.sessions.get(&thief) else {
+            return;
+        };
+        if session.holding.is_empty() || self.table.missing_chunks == 0 {
+            return;
+        }
+        if let Some(at) = session.next_steal.filter(|at| *at > now) {
+            self.arm(at);
+            return;
+        }
+        let Some(room) = self.room_of(session) else {
+            return;
+        };
+        let mut victims: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(id, other)| **id != thief && !other.queue.is_empty())
+            .map(|(id, other)| (other.drain_time(now), *id))
+            .collect();
+        victims.sort_unstable();
+        let retry = if victims.is_empty() { RETRY_IDLE } else { RETRY };
+        for (_, victim) in victims.into_iter().rev().take(VICTIMS) {
+            let Some(loot) = self.loot_of(thief, victim, room, now) else {
+                break;
+            };
+            if loot.blocked {
+                self.fault(victim, now);
+                self.line_up(thief);
+                return;
+            }
+            if !loot.moved.is_empty() || !loot.copied.is_empty() {
+                self.take_over(thief, victim, loot, now);
+                return;
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(&thief) {
+            session.next_steal = Some(now + retry);
+            self.arm(now + retry);
+        }
+    }
+
+    /// What the thief should take over from the victim. `None` if the victim is done about as soon, and so is
+    /// everybody who is done sooner.
+    fn loot_of(&self, thief: SessionId, victim: SessionId, room: Room, now: Duration) -> Option<Loot> {
+        let (taker, giver) = (self.sessions.get(&thief)?, self.sessions.get(&victim)?);
+        let probing = taker.health == Health::Probing;
+        let plan = Plan::of(taker, giver, now);
+        if !probing && plan.excess_bytes == 0 {
+            return None;
+        }
+        let tentative = probing || taker.meter.rate() == 0;
+        let (mut loot, mut room, mut taken) = (Loot::default(), room, 0u64);
+        for (asked, before) in giver.queue.from_the_back() {
+            let len = u64::from(asked.len);
+            let enough = !probing && taken + len / 2 > plan.excess_bytes || tentative && taken >= TENTATIVE_BYTES;
+            if enough || !room.takes(asked.len, taken == 0 && taker.queue.is_empty()) {
+                break;
+            }
+            let copies = self.table.copies(asked.index);
+            if !taker.holding.contains(asked.index) || copies.contains(&Some(thief)) {
+                continue;
+            }
+            let item = (asked.index, asked.len);
+            if !tentative && before > 0 && before >= plan.on_the_way_bytes {
+                loot.moved.push(item);
+            } else if copies.iter().all(Option::is_some) {
+                loot.blocked = before == 0 && !tentative && giver.silence(now) >= SILENT && loot.moved.is_empty();
+                continue;
+            } else if probing || plan.is_worth_a_copy(before + len, taken + len) {
+                loot.copied.push(item);
+            } else {
+                continue;
+            }
+            taken += len;
+            room = room.less(asked.len);
+        }
+        Some(loot)
+    }
+
+    fn take_over(&mut self, thief: SessionId, victim: SessionId, loot: Loot, now: Duration) {
+        let mut moved = loot.moved;
+        moved.sort_unstable();
+        for (index, _) in &moved {
+            self.take_back(victim, *index, true);
+        }
+        if let Some(session) = self.sessions.get_mut(&victim) {
+            session.counters.stolen_chunks += moved.len() as u64;
+        }
+        self.line_up(victim);
+        let mut all: Vec<_> = moved.into_iter().chain(loot.copied).collect();
+        all.sort_unstable();
+        let mut ranges: Vec<ChunkRange> = Vec::new();
+        let Some(session) = self.sessions.get_mut(&thief) else {
+            return;
+        };
+        for (index, len) in all {
+            if self.table.add_copy(index, thief) {
+                self.in_flight_bytes += u64::from(len);
+                session.will_ask(now);
+                session.queue.push(index, len);
+                session.counters.asked_chunks += 1;
+                push_index(&mut ranges, index);
+            }
+        }
+        for part in ranges.chunks(super::fill::MAX_RUNS) {
+            self.actions.push_back(Action::Want { session: thief, ranges: part.to_vec() });
+        }
+    }
+}
+
+/// How thief and victim compare.
+struct Plan {
+    /// How much to take over so that both are done at the same time.
+    excess_bytes: u64,
+    /// What the victim has probably sent or begun to send: the front of its queue.
+    on_the_way_bytes: u64,
+    /// When the thief can begin.
+    start: Duration,
+    thief_rate: u64,
+    victim_rate: u64,
+    victim_silence: Duration,
+}
+
+impl Plan {
+    fn of(taker: &Session, giver: &Session, now: Duration) -> Self {
+        let thief_rate = taker.reckoned_rate();
+        let start = taker.drain_time(now) + taker.meter.round_trip().unwrap_or(Duration::ZERO);
+        let drain = giver.drain_time(now);
+        let victim_rate = rate_of(giver.queue.bytes(), drain).max(1);
+        let ahead = drain.saturating_sub(start);
+        // Drained at the same time: (V - x) / rv = start + x / rt.
+        let both =
+            u128::from(thief_rate) * u128::from(victim_rate) / (u128::from(thief_rate) + u128::from(victim_rate));
+        let round_trip = giver.meter.round_trip().unwrap_or(Duration::ZERO);
+        Self {
+            excess_bytes: bytes_in(u64::try_from(both).unwrap_or(u64::MAX), ahead).min(giver.queue.bytes()),
+            on_the_way_bytes: bytes_in(giver.meter.rate(), round_trip),
+            start,
+            thief_rate,
+            victim_rate,
+            victim_silence: giver.silence(now),
+        }
+    }
+
+    /// Whether the thief would have the chunk in less than half the time.
+    fn is_worth_a_copy(&self, victim_bytes: u64, thief_bytes: u64) -> bool {
+        let by_victim = time_for(victim_bytes, self.victim_rate).max(self.victim_silence);
+        let by_thief = self.start + time_for(thief_bytes, self.thief_rate);
+        by_victim > by_thief * 2 + WORTH
+    }
+}
