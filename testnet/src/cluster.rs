@@ -207,6 +207,7 @@ impl Cluster {
 
     fn shoal(&self, home: PathBuf, options: &NodeOptions) -> Shoal {
         let mut shoal = Shoal::new(&self.options.program, home)
+            .on_loopback()
             .in_process_group(self.group.number())
             .with_deadline(self.options.command_deadline);
         for (name, value) in &options.environment {

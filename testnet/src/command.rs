@@ -71,6 +71,12 @@ impl Shoal {
         self
     }
 
+    /// The same where a node that a command runs itself, with no daemon to ask, listens on loopback only and leaves
+    /// mDNS alone.
+    pub fn on_loopback(self) -> Self {
+        self.with_environment("SHOAL_LISTEN", "/ip4/127.0.0.1/tcp/0").with_environment("SHOAL_MDNS", "false")
+    }
+
     /// The same with processes that start in this process group.
     pub fn in_process_group(mut self, number: i32) -> Self {
         self.process_group = Some(number);

@@ -4,6 +4,5 @@ use std::process::ExitCode;
 
 /// Runs `shoal` with this process's arguments.
 pub fn shoal() -> ExitCode {
-    // The command line has no entry yet.
-    ExitCode::FAILURE
+    shoal_cli::main()
 }

@@ -16,6 +16,11 @@ impl Runs {
         self.0.push(value);
     }
 
+    /// Whether there was no run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value in the middle; of an even number, the mean of the two.
     pub(super) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();

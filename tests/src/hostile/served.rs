@@ -1,11 +1,14 @@
 //! A content as a peer has it: manifest nodes and chunks, all in memory.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
 
 use bytes::Bytes;
 use shoal_protocol::chunker::Chunker;
 use shoal_protocol::hash::{ChunkId, ContentHash, NodeId};
-use shoal_protocol::manifest::{BuildError, ContentKind, ManifestBuilder, Root};
+use shoal_protocol::manifest::{BuildError, ContentKind, Entry, EntryKind, EntryPath, ManifestBuilder, Root, Target};
+use shoal_testnet::tree::{Item, Tree};
 
 /// What a [`LyingPeer`](super::LyingPeer) has to give.
 #[derive(Debug, Clone)]
@@ -26,21 +29,46 @@ impl Served {
     /// # Errors
     /// None for what fits in memory; the builder's type says more.
     pub fn file(bytes: &[u8]) -> Result<Self, BuildError> {
+        Self::build(ManifestBuilder::new(ContentKind::File), cut(bytes))
+    }
+
+    /// A folder as a node would describe it: the stream is all small files in the order of their paths, then all
+    /// large ones, of which each begins and ends a chunk.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or holds what a content cannot.
+    pub fn folder(root: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let mut entries = Vec::new();
+        for (path, item) in Tree::read(root)?.items() {
+            let path = path.to_str().ok_or("a name is not UTF-8")?;
+            let kind = match item {
+                Item::File { bytes, executable, .. } => EntryKind::File { size: *bytes, executable: *executable },
+                Item::EmptyFolder => EntryKind::EmptyFolder,
+                Item::Symlink(target) => EntryKind::Symlink(Target::new(target.to_str().ok_or("not UTF-8")?)?),
+                Item::Special => return Err("a special file".into()),
+            };
+            entries.push(Entry { path: EntryPath::new(path)?, kind });
+        }
+        // By the bytes of the whole path, which is not how paths sort by their components.
+        entries.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+        let mut small = Vec::new();
         let mut chunks = Vec::new();
-        let mut chunker = Chunker::new();
-        let mut rest = bytes;
-        let mut open = Vec::new();
-        while let Some(count) = chunker.next_cut(rest) {
-            let (completes, after) = rest.split_at(count);
-            open.extend_from_slice(completes);
-            chunks.push(Bytes::from(std::mem::take(&mut open)));
-            rest = after;
+        let read = |entry: &Entry| std::fs::read(root.join(entry.path.as_str()));
+        for entry in entries.iter().filter(|entry| is_file(entry) && !entry.kind.is_large()) {
+            small.extend(read(entry)?);
         }
-        open.extend_from_slice(rest);
-        if chunker.finish() > 0 {
-            chunks.push(Bytes::from(open));
+        chunks.extend(cut(&small));
+        for entry in entries.iter().filter(|entry| entry.kind.is_large()) {
+            chunks.extend(cut(&read(entry)?));
         }
-        let mut builder = ManifestBuilder::new(ContentKind::File);
+        let mut builder = ManifestBuilder::new(ContentKind::Folder);
+        for entry in entries {
+            builder.push_entry(entry)?;
+        }
+        Ok(Self::build(builder, chunks)?)
+    }
+
+    fn build(mut builder: ManifestBuilder, chunks: Vec<Bytes>) -> Result<Self, BuildError> {
         for chunk in &chunks {
             builder.push_chunk(ChunkId::of(chunk), u32::try_from(chunk.len()).unwrap_or(u32::MAX))?;
         }
@@ -61,4 +89,24 @@ impl Served {
         self.nodes.insert(id, encoding.into());
         id
     }
+}
+
+fn is_file(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::File { .. })
+}
+
+/// The chunks of one run of bytes.
+fn cut(bytes: &[u8]) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    let mut chunker = Chunker::new();
+    let mut rest = bytes;
+    // The whole run is there at once, so a cut counts from where the last one was.
+    while let Some((chunk, after)) = chunker.next_cut(rest).and_then(|count| rest.split_at_checked(count)) {
+        chunks.push(Bytes::copy_from_slice(chunk));
+        rest = after;
+    }
+    if chunker.finish() > 0 {
+        chunks.push(Bytes::copy_from_slice(rest));
+    }
+    chunks
 }

@@ -13,6 +13,7 @@ mod basics;
 mod demo;
 mod discovery;
 mod faults;
+mod golden;
 mod hostile;
 mod refusals;
 mod shapes;

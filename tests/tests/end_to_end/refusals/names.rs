@@ -63,11 +63,11 @@ fn a_link_with_a_malformed_hint() {
         let file = sample(folder.path(), "file", 10_000, 2);
         let hash = import(&shoal, &file).await.hash;
         let output = folder.path().join("out");
-        for (link, word) in
-            [(format!("shoal:{hash}?name=%zz"), "%zz"), (format!("shoal:{hash}?peer=nonsense"), "nonsense")]
-        {
+        let long = format!("name={}", "x".repeat(256));
+        for (hint, word) in [("name=%ff", "utf-8"), ("base=abc", "base"), (&long, "255")] {
+            let link = format!("shoal:{hash}?{hint}");
             let finished = shoal.run(["fetch", &link, "-o", output.to_str().unwrap()]).await.unwrap();
-            refused(&finished, 2, &[word]);
+            refused(&finished, 2, &["link", word]);
             nothing_at(&output);
         }
     });

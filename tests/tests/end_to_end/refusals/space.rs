@@ -70,7 +70,7 @@ fn a_publish_that_does_not_fit() {
     run(async {
         let folder = folder();
         let Some(disk) = SmallDisk::mount(folder.path(), 64 * MIB) else { return };
-        let shoal = Shoal::new(&disk.program, disk.path.join("home"));
+        let shoal = Shoal::new(&disk.program, disk.path.join("home")).on_loopback();
         let (small, large) = (sample(folder.path(), "small", MIB, 1), sample(folder.path(), "large", 128 * MIB, 2));
         let held = import(&shoal, &small).await;
         let finished = shoal.run(["publish", "--no-serve", large.to_str().unwrap()]).await.unwrap();
@@ -86,7 +86,7 @@ fn an_output_that_does_not_fit() {
     run(async {
         let folder = folder();
         let Some(disk) = SmallDisk::mount(folder.path(), 8 * MIB) else { return };
-        let shoal = Shoal::new(&disk.program, folder.path().join("home"));
+        let shoal = Shoal::new(&disk.program, folder.path().join("home")).on_loopback();
         let file = sample(folder.path(), "file", 20 * MIB, 3);
         let published = import(&home(&folder, "home"), &file).await;
         let output = disk.path.join("out");
@@ -111,7 +111,7 @@ fn a_fetch_whose_store_is_full_and_the_node_goes_on() {
             cluster.node(0).shoal().publish(&large).await.unwrap(),
             cluster.node(0).shoal().publish(&small).await.unwrap(),
         );
-        let shoal = Shoal::new(&disk.program, disk.path.join("home"));
+        let shoal = Shoal::new(&disk.program, disk.path.join("home")).on_loopback();
         let first = folder.path().join("first");
         shoal.fetch(&small_link.link, &first, &Default::default()).await.unwrap();
         let output = folder.path().join("out");
