@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use shoal_node::network::{Address, Identity, Network, NetworkConfig, TransportKind};
 use tokio::net::{TcpListener, TcpStream};
@@ -108,10 +109,12 @@ async fn plain_tls(bytes: u64) -> Result<Duration, Failed> {
     provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
     let provider = Arc::new(provider);
     let (certificate, key) = libp2p_tls::certificate::generate(&libp2p::identity::Keypair::generate_ed25519())?;
+    let key = provider.key_provider.load_private_key(key)?;
+    let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
+        .with_cert_resolver(Arc::new(certified));
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
