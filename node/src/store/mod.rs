@@ -24,6 +24,7 @@ mod index;
 mod ingest;
 mod intake;
 mod lock;
+mod payload;
 mod reader;
 mod record;
 mod recovery;

@@ -1,5 +1,7 @@
 //! The store as its users see it, in good and bad times.
 
+#![allow(clippy::print_stdout, reason = "the seed of a failing case is in the test's output")]
+
 mod crash;
 mod damage;
 mod faults;
