@@ -19,7 +19,12 @@ pub(crate) enum FileCall {
     /// Reading bytes.
     Read,
     /// Writing bytes.
-    Write,
+    Write {
+        /// Where in the file.
+        offset: u64,
+        /// How many.
+        bytes: usize,
+    },
     /// Making the file longer or shorter.
     Resize,
     /// Waiting until all written bytes are on the disk.
@@ -104,7 +109,7 @@ impl StorageBackend for StoreFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.call(FileCall::Write, || self.inner.write(offset, data))
+        self.call(FileCall::Write { offset, bytes: data.len() }, || self.inner.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {

@@ -1,9 +1,6 @@
 //! The store's knobs.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use super::backend::Faults;
 
 /// How the store spends memory and when it commits. The defaults are the measured ones of `docs/decisions/0002`.
 #[derive(Debug, Clone)]
@@ -29,8 +26,6 @@ pub struct StoreConfig {
     pub open_segments: usize,
     /// Groups between two durable commits of the index (default 16): what an unclean end makes the next start replay.
     pub index_commit_groups: u32,
-    /// Failures to inject; for tests.
-    pub(crate) faults: Option<Arc<dyn Faults>>,
 }
 
 impl Default for StoreConfig {
@@ -46,7 +41,6 @@ impl Default for StoreConfig {
             segment_cache_bytes: 1 << 20,
             open_segments: 8,
             index_commit_groups: 16,
-            faults: None,
         }
     }
 }

@@ -130,7 +130,7 @@ impl Index {
             }
             // In the order of their keys, neighbours share pages: a rebuild is several times faster for it. The sort
             // is stable, so of two copies of an object the later one stays.
-            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+            rows.sort_by_key(|(id, _)| *id);
             for (id, row) in rows {
                 objects.insert(&id, &row.encode(&id))?;
             }

@@ -24,6 +24,7 @@ mod index;
 mod ingest;
 mod intake;
 mod lock;
+mod payload;
 mod reader;
 mod record;
 mod recovery;
@@ -52,6 +53,7 @@ pub use self::reader::Read;
 pub use self::record::{ContentKind, ContentState, ManifestRecord};
 pub use self::usage::Usage;
 
+use self::backend::Faults;
 use self::catalog::{Catalog, Change};
 use self::intake::Intake;
 use self::lock::HomeLock;
@@ -101,11 +103,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] while another process, or another handle in this one, has the home.
     pub fn open(home: &Path, config: StoreConfig) -> Result<Self, StoreError> {
+        Self::open_with(home, &config, None)
+    }
+
+    /// [`open`](Self::open) with failures to inject.
+    fn open_with(home: &Path, config: &StoreConfig, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
-        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), config.faults.clone())?;
-        let segments = Segments::find(home.join(SEGMENTS_FOLDER), &config)?;
-        let index = recovery::open_index(&home.join(INDEX_FILE), &config)?;
+        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
+        let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
+        let index = recovery::open_index(&home.join(INDEX_FILE), config, faults.as_ref())?;
         recovery::start(&index, &segments, config.segment_bytes)?;
         segments.sync()?;
         let shared = Arc::new(Shared {

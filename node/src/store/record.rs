@@ -70,7 +70,8 @@ impl ManifestRecord {
             value.extend_from_slice(&number.to_le_bytes());
         }
         let name = self.name.as_deref().unwrap_or_default();
-        value.extend_from_slice(name.get(..name.floor_char_boundary(NAME_BYTES)).unwrap_or_default().as_bytes());
+        let cut = (0..=NAME_BYTES.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        value.extend_from_slice(&name.as_bytes()[..cut]);
         let check = check8(&[self.hash.as_bytes(), &value]);
         value.extend_from_slice(&check);
         value

@@ -5,9 +5,11 @@
 //! only in memory.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::Durability;
 
+use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Index, Indexed};
@@ -16,8 +18,12 @@ use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
 /// Opens the index at `path`. One that is damaged is moved aside, since the segments can make it again.
-pub(super) fn open_index(path: &Path, config: &StoreConfig) -> Result<Index, StoreError> {
-    let open = || Index::open(path.into(), config.index_cache_bytes, config.faults.clone());
+pub(super) fn open_index(
+    path: &Path,
+    config: &StoreConfig,
+    faults: Option<&Arc<dyn Faults>>,
+) -> Result<Index, StoreError> {
+    let open = || Index::open(path.into(), config.index_cache_bytes, faults.cloned());
     match open() {
         Err(error) if error.is_damage() => {
             let aside = path.with_extension("damaged");

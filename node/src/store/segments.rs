@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::PASSAGE_EXTENSION;
+use super::backend::Faults;
 use super::config::StoreConfig;
 use super::database::sync_folder;
 use super::error::StoreError;
@@ -40,12 +41,16 @@ pub(super) struct Segments {
 
 impl Segments {
     /// Finds the segments in `folder`, which is made where it is not, and removes what a start of a new one left.
-    pub(super) fn find(folder: PathBuf, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn find(
+        folder: PathBuf,
+        config: &StoreConfig,
+        faults: Option<Arc<dyn Faults>>,
+    ) -> Result<Self, StoreError> {
         let options = SegmentOptions {
             // A group is written once only if it fits the half of the cache that redb gives to writing.
             append_cache_bytes: config.group_bytes * 5 / 2,
             read_cache_bytes: config.segment_cache_bytes,
-            faults: config.faults.clone(),
+            faults,
         };
         let at = |source| StoreError::io(&folder, source);
         std::fs::create_dir_all(&folder).map_err(at)?;

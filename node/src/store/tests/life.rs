@@ -1,0 +1,188 @@
+//! Opening, closing, locking, sealing, versions.
+
+use std::os::unix::fs::MetadataExt;
+
+use shoal_protocol::hash::{ChunkId, NodeId};
+
+use super::super::record::tests::sample;
+use super::super::{CATALOG_FILE, FORMAT_VERSION, INDEX_FILE, ManifestRecord, SEGMENTS_FOLDER};
+use super::*;
+
+#[test]
+fn an_empty_store_holds_nothing_and_weighs_little() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let id = ChunkId::of(b"nothing");
+    assert!(store.read_chunk(&id).unwrap().is_none());
+    assert_eq!(store.holds_chunks(&[id]).unwrap(), [false]);
+    put_all(&store, &[VerifiedChunk::of(Bytes::from(vec![1; 1024]))]).unwrap();
+    wait(store.close()).unwrap();
+    let files = [home.path().join(INDEX_FILE), home.path().join(CATALOG_FILE), segment(home.path(), 1)];
+    let disk: u64 = files.iter().map(|file| file.metadata().unwrap().blocks() * 512).sum();
+    assert!(disk < 1 << 20, "a chunk of 1 KiB took {disk} bytes");
+}
+
+fn segment(home: &Path, number: u32) -> std::path::PathBuf {
+    home.join(SEGMENTS_FOLDER).join(format!("{number:06}.redb"))
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let refused = Store::open(home.path(), small()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Locked { pid: Some(pid), .. } if *pid == std::process::id()), "{refused}");
+    let ingest = store.ingest();
+    wait(store.close()).unwrap();
+    // Neither the closed handle nor what was made from it keeps the home.
+    let again = open(home.path());
+    let late = wait(ingest.put_chunk(VerifiedChunk::of(Bytes::from_static(b"late")))).unwrap_err();
+    assert!(matches!(late, StoreError::Closed));
+    assert!(matches!(store.read_chunk(&ChunkId::of(b"late")), Err(crate::store::ReadError::Store(StoreError::Closed))));
+    drop(again);
+    drop(open(home.path()));
+}
+
+#[test]
+fn chunks_outlive_sealing_and_reopening() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(1);
+    let chunks: Vec<_> = (0..200).map(|_| chunk(&mut rng, 30_000)).collect();
+    let store = open(home.path());
+    put_all(&store, &chunks).unwrap();
+    assert_holds(&store, &chunks);
+    let usage = store.usage().unwrap();
+    let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+    assert_eq!((usage.chunks, usage.chunk_bytes, usage.payload_bytes), (200, bytes, bytes));
+    assert!(usage.segments > 5, "{usage:?}");
+    wait(store.close()).unwrap();
+    let sealed =
+        (1..=usage.segments as u32).filter(|n| segment(home.path(), *n).metadata().unwrap().permissions().readonly());
+    assert!(sealed.count() >= 4);
+    let store = open(home.path());
+    assert_holds(&store, &chunks);
+    assert_eq!(store.usage().unwrap().chunk_bytes, bytes);
+}
+
+#[test]
+fn what_is_held_is_not_written_again() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(2);
+    let chunks: Vec<_> = (0..40).map(|_| chunk(&mut rng, 20_000)).collect();
+    let store = open(home.path());
+    wait(async {
+        let first = store.ingest();
+        for chunk in chunks.iter().chain(&chunks) {
+            first.put_chunk(chunk.clone()).await.unwrap();
+        }
+        first.flush().await.unwrap();
+        assert_eq!(first.added().objects, 40);
+        let before = store.usage().unwrap();
+        let second = store.ingest();
+        for chunk in &chunks {
+            second.put_chunk(chunk.clone()).await.unwrap();
+        }
+        second.flush().await.unwrap();
+        assert_eq!(second.added().objects, 0);
+        assert_eq!(store.usage().unwrap(), before);
+    });
+}
+
+#[test]
+fn nodes_are_hashed_on_the_way_in() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let encoding = Bytes::from_static(b"a node");
+    let id = NodeId::of(&encoding);
+    wait(async {
+        let ingest = store.ingest();
+        let wrong = ingest.put_node(id, Bytes::from_static(b"another")).await.unwrap_err();
+        assert!(matches!(wrong, StoreError::WrongBytes { bytes: 7 }));
+        ingest.put_node(id, encoding.clone()).await.unwrap();
+        ingest.flush().await.unwrap();
+    });
+    assert_eq!(store.read_node(&id).unwrap(), Some(encoding));
+    assert_eq!(store.holds_nodes(&[id, NodeId::of(b"another")]).unwrap(), [true, false]);
+    assert_eq!(store.usage().unwrap().chunks, 0);
+}
+
+#[test]
+fn more_than_the_queue_holds_waits_for_room() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let mut rng = random(3);
+    let chunks: Vec<_> = (0..8).map(|_| (0..40).map(|_| chunk(&mut rng, 60_000)).collect::<Vec<_>>()).collect();
+    wait(async {
+        let tasks = chunks.iter().map(|chunks| {
+            let ingest = store.ingest();
+            async move {
+                for chunk in chunks {
+                    ingest.put_chunk(chunk.clone()).await.unwrap();
+                }
+                ingest.flush().await.unwrap();
+                assert_eq!(ingest.added().objects, 40);
+            }
+        });
+        futures::future::join_all(tasks).await;
+    });
+    assert_holds(&store, chunks.iter().flatten());
+}
+
+#[test]
+fn an_object_that_is_too_large_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let large = VerifiedChunk::of(Bytes::from(vec![0; crate::store::MAX_OBJECT_BYTES + 1]));
+    let refused = put_all(&store, &[large]).unwrap_err();
+    assert!(matches!(refused, StoreError::TooLarge { .. }));
+}
+
+#[test]
+fn records_are_kept_replaced_touched_and_removed() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let (a, b) = (sample("a"), sample("b"));
+    wait(async {
+        store.put_manifest(a.clone()).await.unwrap();
+        store.put_manifest(b.clone()).await.unwrap();
+        assert!(store.touch_manifest(b.hash, 99).await.unwrap());
+        assert!(!store.touch_manifest(sample("c").hash, 99).await.unwrap());
+        store.put_manifest(ManifestRecord { pinned: false, ..a.clone() }).await.unwrap();
+    });
+    let a = ManifestRecord { pinned: false, ..a };
+    let b = ManifestRecord { last_used_unix_ms: 99, ..b };
+    let check = |store: &Store| {
+        let mut expected = vec![a.clone(), b.clone()];
+        expected.sort_by_key(|record| *record.hash.as_bytes());
+        assert_eq!(store.manifests().unwrap(), expected);
+        assert_eq!(store.manifest(&a.hash).unwrap().as_ref(), Some(&a));
+        assert_eq!(store.manifest_by_key(&b.hash.discovery_key()).unwrap().as_ref(), Some(&b));
+    };
+    check(&store);
+    wait(store.close()).unwrap();
+    let store = open(home.path());
+    check(&store);
+    assert!(wait(store.remove_manifest(a.hash)).unwrap());
+    assert!(!wait(store.remove_manifest(a.hash)).unwrap());
+    assert_eq!(store.manifests().unwrap(), [b]);
+    assert!(store.manifest_by_key(&a.hash.discovery_key()).unwrap().is_none());
+}
+
+#[test]
+fn another_format_version_is_named() {
+    for file in [CATALOG_FILE, INDEX_FILE] {
+        let home = tempfile::tempdir().unwrap();
+        drop(open(home.path()));
+        let database = redb::Database::open(home.path().join(file)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let table = redb::TableDefinition::<&str, &[u8]>::new("shoal");
+        transaction.open_table(table).unwrap().insert("format", [9, 0, 0, 0].as_slice()).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let refused = Store::open(home.path(), small()).unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Version { found: 9, known: FORMAT_VERSION, file: named } if named.ends_with(file)),
+            "{refused}"
+        );
+    }
+}
