@@ -87,7 +87,7 @@ impl Tls {
 /// The cryptography that connections use. AES-128 before AES-256 (a quarter faster, and nothing here outlives the
 /// other's security); ChaCha20 first only where AES would run in software.
 pub(super) fn provider(aes_in_hardware: bool) -> CryptoProvider {
-    let mut provider = rustls::crypto::ring::default_provider();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| suite.tls13().is_some());
     provider.cipher_suites.sort_by_key(|suite| match (suite.suite(), aes_in_hardware) {
         (CipherSuite::TLS13_AES_128_GCM_SHA256, true) => 0,
