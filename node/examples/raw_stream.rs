@@ -105,7 +105,7 @@ async fn read(mut from: impl AsyncRead + Unpin, bytes: u64) -> Result<(), Failed
 }
 
 async fn plain_tls(bytes: u64) -> Result<Duration, Failed> {
-    let mut provider = rustls::crypto::ring::default_provider();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
     let provider = Arc::new(provider);
     let (certificate, key) = libp2p_tls::certificate::generate(&libp2p::identity::Keypair::generate_ed25519())?;

@@ -55,7 +55,7 @@ impl NetworkConfig {
 /// Bounds on what others can cost this node.
 #[derive(Debug, Clone)]
 pub struct NetworkLimits {
-    /// Established connections in all. Each costs some 100 KiB idle, more while it transfers.
+    /// Established connections in all.
     pub connections: u32,
     /// Of these, connections that others opened, so that they cannot keep this node from dialling.
     pub inbound_connections: u32,
@@ -74,7 +74,7 @@ pub struct NetworkLimits {
     pub inbound_streams: usize,
     /// Discovery keys that this node announces.
     pub own_records: usize,
-    /// Provider records kept for others. About 300 bytes each.
+    /// Provider records kept for others, with up to 8 addresses each.
     pub foreign_records: usize,
     /// Provider records kept for others under one key; the freshest stay.
     pub providers_per_key: usize,

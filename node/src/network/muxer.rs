@@ -21,8 +21,8 @@ use super::NetworkLimits;
 /// Inbound streams that wait to be taken by the swarm; beyond, they are reset. Others open at most as many without
 /// an answer.
 const MAX_WAITING_STREAMS: usize = 256;
-/// Most bytes of one frame. Below this, frames of 16 KiB cost one wake-up and one TLS record too many each; above,
-/// small messages wait longer behind a big one (docs/decisions/0003-network.md).
+/// Most bytes of one frame. The library's 16 KiB cost a fifth more CPU or worse; more than this
+/// gains nothing, and small messages wait longer behind a big one (docs/decisions/0003-network.md).
 pub(super) const FRAME_BYTES: usize = 64 << 10;
 
 /// The upgrade of an encrypted connection to one that carries streams.

@@ -118,6 +118,9 @@ impl Driver {
             self.peers.handle_dial_failed(&peer, now);
             return;
         }
+        if self.swarm.connected_peers().next().is_none() {
+            self.bootstrap.handle_alone(now);
+        }
         if self.failures.len() >= MAX_COUNTED && !self.failures.contains_key(&peer) {
             self.failures.clear();
         }
