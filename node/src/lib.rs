@@ -16,7 +16,9 @@ mod fetch;
 mod frames;
 mod limiter;
 mod manifests;
-mod network;
+// Not part of the face, like the store: public so that examples and the tests of other crates can reach them.
+#[doc(hidden)]
+pub mod network;
 pub mod node;
 mod operation;
 mod output;
