@@ -2,7 +2,7 @@
 //!
 //! A session is one stream for one content hash. The requester opens it and sends only small messages
 //! ([`RequesterMessage`]); the server sends what it has, manifest nodes and chunks ([`ServerMessage`]). Each message is
-//! a frame: type, length, payload ([`FrameHeader`]). `docs/format-wire.md` has every byte, with vectors that a test
+//! a frame: type, length, payload ([`FrameHeader`]). `docs/format.md` has every byte, with vectors that a test
 //! checks.
 //!
 //! What always holds: a length is checked against the bound of its type before anybody allocates for it; no input

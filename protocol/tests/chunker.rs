@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use shoal_protocol::chunker::{Chunker, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Profile};
 use support::{chunks_of, noise};
 
-/// The definition of docs/format-content.md, word for word and slowly.
+/// The definition of docs/format.md, word for word and slowly.
 fn cuts_by_definition(run: &[u8]) -> Vec<usize> {
     let mut output = blake3::Hasher::new_derive_key("shoal v1 gear table").finalize_xof();
     let table: Vec<u64> = (0..256)

@@ -1,4 +1,4 @@
-//! What enters content hashes is frozen: docs/format-content.md states test vectors, this program makes them again.
+//! What enters content hashes is frozen: docs/format.md states test vectors, this program makes them again.
 //!
 //! A difference means that the same content would have another hash than before: never change the page to make this
 //! pass, unless the format version changes with it.
@@ -13,7 +13,7 @@ use shoal_protocol::hash::NodeId;
 use shoal_protocol::manifest::{ChunkRow, ContentKind, Entry};
 use support::*;
 
-const PAGE: &str = include_str!("../../docs/format-content.md");
+const PAGE: &str = include_str!("../../docs/format.md");
 
 /// All vectors of the page, in its order: `name = value` lines in blocks that are fenced as `vectors`.
 fn stated() -> Vec<(String, String)> {
@@ -127,5 +127,5 @@ fn vectors_of_the_page_are_made_again() {
     let text = |vectors: &[(String, String)]| -> String {
         vectors.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
     };
-    assert_eq!(text(&made.0), text(&stated()), "docs/format-content.md states other vectors than these");
+    assert_eq!(text(&made.0), text(&stated()), "docs/format.md states other vectors than these");
 }

@@ -17,14 +17,14 @@ const DIRECTORY_HEAD_BYTES: usize = 12;
 const DIRECTORY_ENTRY_BYTES: usize = ID_BYTES + 6;
 const DIRECTORY_CHECK_BYTES: usize = 8;
 
-/// An object's id: the BLAKE3 hash of its bytes, whether they are a chunk or a node.
+/// An object's id: a chunk id or a node id, which are hashed in different modes.
 pub(super) type ObjectId = [u8; ID_BYTES];
 
 /// The number of a segment, which is also its file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SegmentNumber(pub(super) u32);
 
-/// What an object was when it was stored. Bytes are found by their hash alone; the kind is for counting.
+/// What an object is: says how its bytes are hashed when they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A chunk of content.

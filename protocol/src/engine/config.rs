@@ -24,7 +24,7 @@ pub struct EngineConfig {
     /// Window of a session of which nothing is known. Default 1 MiB: a small file comes in one round trip, and a liar
     /// costs no more.
     pub initial_window_bytes: u64,
-    /// The smallest window, for a slow session. Default 512 KiB: the longest chunk.
+    /// The smallest window, for a slow session. Default 512 KiB: two of the longest chunks.
     pub min_window_bytes: u64,
     /// The largest window. Default 32 MiB: 1 Gbit/s × 200 ms is 25 MB.
     pub max_window_bytes: u64,

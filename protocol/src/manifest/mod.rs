@@ -13,7 +13,7 @@
 //! bytes of the stream are whose. The same content always makes the same nodes: every choice of form is either fixed
 //! or refused when read. Nothing here is trusted because its hash fits: a root that somebody hands out may be made to
 //! harm, so sizes, sums, order, paths and shape are checked, and memory is taken for what arrived, never for what is
-//! claimed. docs/format-content.md has every byte.
+//! claimed. docs/format.md has every byte.
 
 mod builder;
 mod chunk_tree;

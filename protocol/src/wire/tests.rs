@@ -1,4 +1,4 @@
-//! Every frame reads back, nothing panics, and the bytes are those of `docs/format-wire.md`.
+//! Every frame reads back, nothing panics, and the bytes are those of `docs/format.md`.
 
 use bytes::{Bytes, BytesMut};
 use data_encoding::HEXLOWER;
@@ -151,7 +151,7 @@ proptest! {
     }
 }
 
-/// Each frame of `docs/format-wire.md`, by name.
+/// Each frame of `docs/format.md`, by name.
 fn vectors() -> Vec<(&'static str, BytesMut)> {
     let content = ContentHash::from_root(NodeId::of(b"shoal"));
     let (requester, server) = (b"requester".as_slice(), b"server".as_slice());
@@ -216,7 +216,7 @@ fn vectors() -> Vec<(&'static str, BytesMut)> {
 
 #[test]
 fn the_bytes_are_those_of_the_document() {
-    let document = include_str!("../../../docs/format-wire.md");
+    let document = include_str!("../../../docs/format.md");
     for (name, bytes) in vectors() {
         let hex = HEXLOWER.encode(&bytes);
         let line = format!("| {name} | `{hex}` |");
