@@ -144,7 +144,7 @@ fn main() {
             ingest.put_chunk(VerifiedChunk::of(chunk)).await.expect("the store takes it");
         }
         ingest.flush().await.expect("the disk takes it");
-        assert_eq!(ingest.added().objects, 0);
+        assert_eq!(ingest.added().chunks, 0);
     });
     println!("the same again, nothing written {:8.0} MB/s", bytes as f64 / MIB / began.elapsed().as_secs_f64());
 

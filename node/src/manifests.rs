@@ -66,14 +66,24 @@ pub(crate) struct Held {
 }
 
 /// Finds out which chunks of a content the store holds, as far as its chunk list is held.
-pub(crate) fn held(store: &Store, root: Root) -> Result<Held, ManifestReadError> {
+pub(crate) fn held(store: &Store, root: &Root) -> Result<Held, ManifestReadError> {
     let mut held = Held { availability: Availability::new(root.chunks), bytes: 0 };
-    let chunks = root.chunks;
-    let mut rows = ChunkRows::new(store.clone(), root);
-    let mut next = 0;
-    while next < chunks {
-        let Some(leaf) = rows.leaf_at(ChunkIndex(next))? else {
-            break;
+    let mut walk = ChunkWalk::all(root);
+    loop {
+        let leaf = match walk.step()? {
+            Step::Leaf(leaf) => leaf,
+            Step::Done => return Ok(held),
+            Step::Need(id) => {
+                match store.read_node(&id) {
+                    Ok(Some(bytes)) => walk.feed(id, &bytes)?,
+                    // A reader of some bytes fetches only the nodes above them.
+                    Ok(None) | Err(ReadError::Damaged { .. }) => {
+                        walk.skip();
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
         };
         let ids: Vec<_> = leaf.rows.iter().map(|row| row.id).collect();
         for ((index, row), is_held) in (leaf.first..).zip(&leaf.rows).zip(store.holds_chunks(&ids)?) {
@@ -82,9 +92,7 @@ pub(crate) fn held(store: &Store, root: Root) -> Result<Held, ManifestReadError>
                 held.bytes += u64::from(row.len);
             }
         }
-        next = leaf.first + leaf.rows.len() as u64;
     }
-    Ok(held)
 }
 
 /// Looks up rows of a chunk list by index. Keeps the leaf it used last: whoever asks for a chunk asks for its

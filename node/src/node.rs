@@ -18,7 +18,7 @@ use crate::control::{ControlError, Server, prepare_home};
 use crate::fetch::{Bans, Fetching};
 use crate::limiter::Limiter;
 use crate::network::{
-    Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkName, NetworkNameError,
+    Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkNameError,
 };
 use crate::serve::{Serving, serve};
 use crate::store::{Store, StoreConfig, StoreError};
@@ -59,7 +59,7 @@ pub(crate) struct Inner {
 #[non_exhaustive]
 pub enum StartError {
     /// Another process holds the home.
-    #[error("{} is in use by another node", home.display())]
+    #[error("another node is running in {}: talk to that one, or choose another home", home.display())]
     Locked {
         /// The home.
         home: PathBuf,

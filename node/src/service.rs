@@ -259,7 +259,7 @@ impl Inner {
             foreign_records: network.foreign_records as u64,
             contents: contents as u64,
             chunks: usage.chunks,
-            payload_bytes: usage.payload_bytes,
+            payload_bytes: usage.chunk_bytes,
             disk_bytes: usage.disk_bytes,
             received_bytes: traffic.received,
             sent_bytes: traffic.sent,
@@ -328,9 +328,9 @@ fn content_info(store: &Store, record: &ManifestRecord) -> Result<ContentInfo, F
     let (state, held_bytes) = match record.state {
         store::ContentState::Complete => (ContentState::Complete, record.bytes),
         store::ContentState::Fetching => {
-            let broken = |error| FetchError::manifest(record.hash, error);
-            let root = read_root(store, &record.hash).map_err(broken)?;
-            let held = root.map(|root| held(store, root)).transpose().map_err(broken)?;
+            let root = read_root(store, &record.hash).unwrap_or_default();
+            // What cannot be read of it is not held.
+            let held = root.and_then(|root| held(store, &root).ok());
             (ContentState::Partial, held.map_or(0, |held| held.bytes))
         }
     };

@@ -1,4 +1,4 @@
-//! What two nodes say to each other over `/shoal/transfer/1`.
+//! What two nodes say to each other over `/shoal/<network>/transfer/1`.
 //!
 //! A session is one stream for one content hash. The requester opens it and sends only small messages
 //! ([`RequesterMessage`]); the server sends what it has, manifest nodes and chunks ([`ServerMessage`]). Each message is
@@ -23,8 +23,11 @@ pub use proof::SessionProof;
 pub use crate::chunker::MAX_CHUNK_BYTES;
 pub use crate::manifest::MAX_NODE_BYTES;
 
-/// The protocol's name, as libp2p negotiates it.
-pub const PROTOCOL_NAME: &str = "/shoal/transfer/1";
+/// The protocol's name in a network, as libp2p negotiates it: nodes of different networks have none in common.
+pub fn protocol_name(network: &str) -> String {
+    format!("/shoal/{network}/transfer/1")
+}
+
 /// The version that OPEN and ACCEPT carry.
 pub const WIRE_VERSION: u16 = 1;
 

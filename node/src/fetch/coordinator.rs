@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::chunk::VerifiedChunk;
-use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId};
+use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId, Stall};
 use shoal_protocol::hash::{ChunkId, NodeId};
 use shoal_protocol::manifest::{ChunkLeaf, ContentKind, Root};
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::job::{Goal, Job, Outcome};
 use super::lookup::Lookup;
@@ -57,20 +57,12 @@ pub(super) struct Coordinator<'a> {
     events: mpsc::Receiver<(SessionId, SessionEvent)>,
     root: Option<Root>,
     registration: Option<Registration>,
-    announcing: Option<JoinHandle<()>>,
+    is_announced: bool,
     layout_done: bool,
     last_progress: Instant,
     ever_opened: bool,
     told: Instant,
     rate: RateMeter,
-}
-
-impl Drop for Coordinator<'_> {
-    fn drop(&mut self) {
-        if let Some(announcing) = &self.announcing {
-            announcing.abort();
-        }
-    }
 }
 
 impl<'a> Coordinator<'a> {
@@ -97,7 +89,7 @@ impl<'a> Coordinator<'a> {
             events,
             root: None,
             registration: None,
-            announcing: None,
+            is_announced: false,
             layout_done: false,
             last_progress: now,
             ever_opened: false,
@@ -218,7 +210,10 @@ impl<'a> Coordinator<'a> {
                 self.engine.handle_chunk(id, index, bytes, now);
                 self.peers.count_wasted(id, bytes as u64);
             }
-            SessionEvent::BadChunk { index } => self.engine.handle_bad_chunk(id, index, now),
+            SessionEvent::BadChunk { index, bytes } => {
+                self.peers.count_wasted(id, bytes as u64);
+                self.engine.handle_bad_chunk(id, index, now);
+            }
             SessionEvent::Progress { bytes } => {
                 self.last_progress = Instant::now();
                 self.engine.handle_progress(id, bytes, now);
@@ -269,8 +264,9 @@ impl<'a> Coordinator<'a> {
         }
         if self.engine.handle_node(id, &node, bytes.len(), now) {
             self.last_progress = Instant::now();
-            self.sink.ingest().put_node(node, bytes.clone()).await?;
+            // Read before it is kept: a manifest that cannot be is not stored.
             self.cursor.supply(node, &bytes)?;
+            self.sink.ingest().put_node(node, bytes).await?;
         }
         Ok(())
     }
@@ -363,11 +359,12 @@ impl<'a> Coordinator<'a> {
         }
         let held = Availability::new(root.chunks);
         self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
-        if root.kind == ContentKind::File {
-            self.open_output(Shape::File { bytes: root.bytes }).await?;
-        }
+        let lone = (root.kind == ContentKind::File).then_some(Shape::File { bytes: root.bytes });
         self.root = Some(root);
-        Ok(())
+        match lone {
+            Some(file) => self.open_output(file).await,
+            None => Ok(()),
+        }
     }
 
     async fn open_output(&mut self, shape: Shape) -> Result<(), FetchError> {
@@ -377,7 +374,7 @@ impl<'a> Coordinator<'a> {
         let (plan, hash) = (plan.clone(), self.job.hash);
         let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force));
         let output = output.await.map_err(|_| FetchError::Broken)??;
-        let chunks = self.root.as_ref().map_or(0, |root| root.chunks);
+        let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
         self.sink.set_output(output, chunks);
         Ok(())
     }
@@ -407,13 +404,15 @@ impl<'a> Coordinator<'a> {
 
     /// Tells the DHT that there is something to get here, once.
     fn announce(&mut self) {
-        if self.announcing.is_none() {
+        if !std::mem::replace(&mut self.is_announced, true) {
             let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
-            self.announcing = Some(tokio::spawn(async move {
+            // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
+            // network bounds how long it takes.
+            tokio::spawn(async move {
                 if let Err(error) = network.announce(key).await {
                     tracing::warn!(%error, "cannot announce what is being fetched");
                 }
-            }));
+            });
         }
     }
 
@@ -479,7 +478,9 @@ impl<'a> Coordinator<'a> {
                 },
             });
         }
-        let patience = if alone { self.job.timeout } else { STALL };
+        // Nobody there, or nobody who has what is missing: then waiting is for newcomers, as at the beginning.
+        let hopeless = alone || self.engine.stall() == Some(Stall::NobodyHasIt);
+        let patience = if hopeless { self.job.timeout.min(STALL) } else { STALL };
         if quiet < patience {
             return Ok(());
         }
@@ -493,6 +494,9 @@ impl<'a> Coordinator<'a> {
         let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store));
         let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
         let written = sink.finish(live.as_ref()).await?;
+        if !matches!(self.job.goal, Goal::Entries { .. }) {
+            self.announce();
+        }
         Ok(Outcome {
             root: self.root.take().ok_or(FetchError::Broken)?,
             written,

@@ -30,7 +30,7 @@ pub enum FetchError {
     },
     /// There are providers, but none that answered.
     #[error(
-        "not found: of {found} known providers of {hash} none answered within {} s; the last one: {last}",
+        "not found: no provider of {hash} answered within {} s ({found} known); the last one: {last}",
         after.as_secs()
     )]
     NoneAnswered {
@@ -58,7 +58,7 @@ pub enum FetchError {
     },
     /// The only peers that offered it sent something else.
     #[error(
-        "what was offered as {hash} is not that: {liars} peers sent bytes that do not match the hash and were banned, no other peer has it; nothing of theirs was kept"
+        "what was offered as {hash} is not that: {liars} of its providers sent wrong bytes and were banned, and no other has it; nothing wrong was kept"
     )]
     OnlyLiars {
         /// The content.
@@ -74,9 +74,15 @@ pub enum FetchError {
         /// What is wrong.
         source: ManifestError,
     },
-    /// What was held turned out damaged again and again.
-    #[error("the store's disk keeps giving back other bytes than were written: {0}")]
-    DamagedStore(ReadError),
+    /// What was held turned out damaged, and could not be had anew.
+    #[error("what was held of {hash} is damaged on this disk, and no provider gave it anew")]
+    Damaged {
+        /// The content.
+        hash: ContentHash,
+        /// The damage, if it was found just now.
+        #[source]
+        damage: Option<ReadError>,
+    },
     /// A path that the content does not have.
     #[error("{hash} has no entry {path:?}: `shoal ls {hash}` shows what it has")]
     NoSuchEntry {
@@ -94,12 +100,12 @@ pub enum FetchError {
         what: &'static str,
     },
     /// A range beyond the end of a file.
-    #[error("the range begins at byte {start}, {} has only {bytes} bytes", shown(path))]
+    #[error("the range ends beyond the end: it goes up to byte {last}, {} has {bytes} bytes (0 to {})", shown(path), bytes.saturating_sub(1))]
     BeyondTheEnd {
         /// The path.
         path: String,
-        /// First byte asked for.
-        start: u64,
+        /// Last byte asked for.
+        last: u64,
         /// Bytes that there are.
         bytes: u64,
     },
@@ -146,11 +152,16 @@ impl FetchError {
         }
     }
 
+    /// Whether it says that nobody was there to ask.
+    pub(super) fn is_about_providers(&self) -> bool {
+        matches!(self, Self::NobodyHasIt { .. } | Self::NoneAnswered { .. } | Self::Stalled { .. })
+    }
+
     /// The family that decides the exit code.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::NobodyHasIt { .. } | Self::NoneAnswered { .. } | Self::Stalled { .. } => FailureKind::NotFound,
-            Self::OnlyLiars { .. } | Self::Malformed { .. } | Self::DamagedStore(_) => FailureKind::Integrity,
+            Self::OnlyLiars { .. } | Self::Malformed { .. } | Self::Damaged { .. } => FailureKind::Integrity,
             Self::Read(ReadError::Damaged { .. }) => FailureKind::Integrity,
             Self::NoSuchEntry { .. } => FailureKind::NotFound,
             Self::NotAFile { .. } | Self::BeyondTheEnd { .. } | Self::BadPeer { .. } => FailureKind::Usage,

@@ -251,11 +251,11 @@ impl ManifestCursor {
             return Err(FetchError::Broken);
         };
         let bytes = file.end - file.start;
-        if *start > 0 && *start >= bytes {
-            return Err(FetchError::BeyondTheEnd { path, start: *start, bytes });
+        let last = end.unwrap_or_else(|| bytes.saturating_sub(1).max(*start));
+        if bytes > 0 && last >= bytes || bytes == 0 && (*start > 0 || end.is_some()) {
+            return Err(FetchError::BeyondTheEnd { path, last: last.max(*start), bytes });
         }
-        let end = end.map_or(bytes, |last| last.saturating_add(1).min(bytes));
-        let stream = file.start + start..file.start + end.max(*start);
+        let stream = file.start + start..file.start + bytes.min(last.saturating_add(1));
         self.stage = Stage::Chunks(ChunkWalk::bytes(root, stream.clone()));
         Ok(ManifestStep::Stream(stream))
     }

@@ -30,7 +30,7 @@ use coordinator::Coordinator;
 pub use error::FetchError;
 pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace};
 
-use crate::api::{Fetched, Phase, Progress};
+use crate::api::{FailureKind, Fetched, Phase, Progress};
 use crate::clock::unix_ms;
 use crate::contents::{Contents, Live};
 use crate::limiter::Limiter;
@@ -70,8 +70,14 @@ impl Fetching {
                 .map_err(|_| FetchError::Broken)??;
         }
         let mut total: Option<Fetched> = None;
+        let mut damage: Option<ReadError> = None;
         for round in 1..=MAX_ROUNDS {
-            let mut outcome = self.run(&mut job).await?;
+            let mut outcome = match (self.run(&mut job).await, damage.take()) {
+                (Err(error), Some(damage)) if error.kind() == FailureKind::NotFound => {
+                    return Err(FetchError::Damaged { hash: job.hash, damage: Some(damage) });
+                }
+                (outcome, _) => outcome?,
+            };
             self.complete(&mut job, &outcome).await?;
             let written = self.write_out(&job, &mut outcome).await;
             let fetched = total.get_or_insert_with(|| Fetched {
@@ -92,11 +98,12 @@ impl Fetching {
             match written {
                 Ok(()) => break,
                 // The store has forgotten what was damaged, so the next round fetches just that.
-                Err(FetchError::Read(error @ ReadError::Damaged { .. })) if round < MAX_ROUNDS => {
-                    job.note(format!("{error}; fetching it again"));
-                }
                 Err(FetchError::Read(error @ ReadError::Damaged { .. })) => {
-                    return Err(FetchError::DamagedStore(error));
+                    if round == MAX_ROUNDS {
+                        return Err(FetchError::Damaged { hash: job.hash, damage: Some(error) });
+                    }
+                    job.note("something that was held is damaged on this disk; fetching it again".to_owned());
+                    damage = Some(error);
                 }
                 Err(error) => return Err(error),
             }
@@ -112,7 +119,18 @@ impl Fetching {
         let (store, hash) = (self.store.clone(), job.hash);
         let record = tokio::task::spawn_blocking(move || store.manifest(&hash));
         job.record = record.await.map_err(|_| FetchError::Broken)??;
-        Coordinator::new(self, job, seed()).run().await
+        let ran = Coordinator::new(self, job, seed()).run().await;
+        if let Err(FetchError::Malformed { .. }) = &ran {
+            self.store.remove_manifest(job.hash).await?;
+        }
+        let was_whole = job.record.as_ref().is_some_and(|record| record.state == ContentState::Complete);
+        ran.map_err(|error| match error.kind() {
+            // All of it was here once: what is missing now was found to be damaged.
+            FailureKind::NotFound if was_whole && error.is_about_providers() => {
+                FetchError::Damaged { hash: job.hash, damage: None }
+            }
+            _ => error,
+        })
     }
 
     /// Records that everything is held.

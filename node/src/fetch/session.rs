@@ -35,7 +35,7 @@ pub(super) enum SessionEvent {
     /// A chunk that is not being worked on; its bytes were not looked at.
     Unneeded { index: ChunkIndex, bytes: usize },
     /// A chunk that is not what it should be.
-    BadChunk { index: ChunkIndex },
+    BadChunk { index: ChunkIndex, bytes: usize },
     /// Bytes of a frame that is not whole yet.
     Progress { bytes: usize },
     /// The session is over.
@@ -86,18 +86,26 @@ pub(super) async fn open(
         capability: Bytes::new(),
     });
     send(&mut writer, &open).await?;
-    let (header, payload) = deadline(reader.next()).await?;
-    match decode(header, &payload)? {
-        Some(ServerMessage::Accept { version: WIRE_VERSION, proof })
+    match deadline(first_message(&mut reader)).await? {
+        ServerMessage::Accept { version: WIRE_VERSION, proof }
             if proof == SessionProof::accept(&hash, &peer.to_bytes(), &me.to_bytes()) =>
         {
             Ok(OpenSession { peer, address, reader, writer })
         }
-        Some(ServerMessage::Busy { retry_after_ms }) => {
+        ServerMessage::Busy { retry_after_ms } => {
             Err(OpenFailure::Busy { peer, retry_after: Duration::from_millis(retry_after_ms.into()) })
         }
-        Some(ServerMessage::Close { code, text }) => Err(OpenFailure::Refused { peer, code, text: printable(&text) }),
+        ServerMessage::Close { code, text } => Err(OpenFailure::Refused { peer, code, text: printable(&text) }),
         _ => Err(OpenFailure::NoProof { peer }),
+    }
+}
+
+async fn first_message(reader: &mut FrameReader<ReadHalf<TransferStream>>) -> Result<ServerMessage, FrameError> {
+    loop {
+        let (header, payload) = reader.next().await?;
+        if let Some(message) = decode(header, &payload)? {
+            return Ok(message);
+        }
     }
 }
 
@@ -190,10 +198,10 @@ async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: B
     };
     let right_length = u32::try_from(length).is_ok_and(|length| length == placed.row.len);
     if codec != 0 || !right_length {
-        return SessionEvent::BadChunk { index };
+        return SessionEvent::BadChunk { index, bytes: length };
     }
     let Ok(chunk) = VerifiedChunk::verify(placed.row.id, bytes) else {
-        return SessionEvent::BadChunk { index };
+        return SessionEvent::BadChunk { index, bytes: length };
     };
     match Arc::clone(&context.queue).acquire_many_owned(placed.row.len).await {
         Ok(permit) => SessionEvent::Chunk { index, chunk, permit },

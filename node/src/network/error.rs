@@ -11,7 +11,7 @@ use super::{Address, PeerId};
 #[non_exhaustive]
 pub enum NetworkError {
     /// Another program listens there.
-    #[error("cannot listen on {address}: another program uses that port")]
+    #[error("cannot listen on {address}: the port is in use by another program; choose another, or 0 for any")]
     PortInUse {
         /// Where.
         address: Address,

@@ -15,9 +15,9 @@ pub(super) struct FileOutput {
 }
 
 impl FileOutput {
-    pub(super) fn new(path: &Path, file: File, bytes: u64) -> Result<Self, OutputError> {
-        file.set_len(bytes).map_err(|error| OutputError::write(path, error))?;
-        Ok(Self { path: path.to_owned(), file, bytes })
+    /// A file that will have so many bytes. It grows as they come: a manifest may claim any number.
+    pub(super) fn new(path: &Path, file: File, bytes: u64) -> Self {
+        Self { path: path.to_owned(), file, bytes }
     }
 
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {

@@ -56,7 +56,7 @@ impl Output {
         let (place, body) = match shape {
             Shape::File { bytes } => {
                 let (place, file) = Place::new_file(target, hash, force)?;
-                let body = FileOutput::new(place.part(), file, bytes)?;
+                let body = FileOutput::new(place.part(), file, bytes);
                 (place, Body::File(body))
             }
             Shape::Folder(layout) => {

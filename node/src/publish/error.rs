@@ -59,7 +59,7 @@ pub enum PublishError {
         source: PathError,
     },
     /// Neither file, folder nor symbolic link.
-    #[error("{} is {what}: only files, folders and symbolic links can be published", path.display())]
+    #[error("{} is {what}, a special file: only files, folders and symbolic links can be published", path.display())]
     SpecialFile {
         /// The path.
         path: PathBuf,

@@ -27,7 +27,7 @@ pub(crate) struct Imported {
     pub(crate) hash: ContentHash,
     /// The root node of its manifest.
     pub(crate) root: Root,
-    /// Bytes of chunks and manifest nodes that were not held before.
+    /// Bytes of chunks that were not held before.
     pub(crate) new_bytes: u64,
 }
 

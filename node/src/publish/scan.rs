@@ -189,7 +189,7 @@ fn refuse_special(path: &Path, meta: &Metadata) -> Result<(), PublishError> {
     } else if kind.is_block_device() || kind.is_char_device() {
         "a device"
     } else {
-        "a special file"
+        "of an unknown kind"
     };
     Err(PublishError::SpecialFile { path: path.to_owned(), what })
 }

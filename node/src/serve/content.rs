@@ -44,7 +44,7 @@ fn stored(store: &Store, key: &DiscoveryKey) -> Result<Option<Served>, ManifestR
     };
     let availability = match record.state {
         ContentState::Complete => Availability::all(root.chunks),
-        ContentState::Fetching => held(store, root.clone())?.availability,
+        ContentState::Fetching => held(store, &root)?.availability,
     };
     Ok(Some(Served { hash: record.hash, root, availability, live: None }))
 }

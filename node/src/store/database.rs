@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use super::FORMAT_VERSION;
@@ -187,6 +188,22 @@ impl HomeDatabase {
         };
         handle.read(&path, |transaction| check_format(transaction, kind))?;
         Ok(Self { path, kind, cache_bytes, faults, handle: RwLock::new(Handle::Open(handle)) })
+    }
+
+    /// A database that lies in memory only, in place of the one at `path`: for what can be made again and has no room
+    /// on the disk just now.
+    pub(super) fn in_memory(
+        path: PathBuf,
+        kind: &'static str,
+        cache_bytes: usize,
+        tables: impl FnOnce(&WriteTransaction) -> Result<(), Trouble>,
+    ) -> Result<Self, StoreError> {
+        let handle = guarded(&path, || {
+            let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(InMemoryBackend::new())?;
+            Ok(OpenDatabase { database, health: Arc::default() })
+        })?;
+        handle.write(&path, Durability::Immediate, tables)?;
+        Ok(Self { path, kind, cache_bytes, faults: None, handle: RwLock::new(Handle::Open(handle)) })
     }
 
     /// Where it lies.

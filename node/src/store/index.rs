@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::backend::Faults;
 use super::database::HomeDatabase;
@@ -58,11 +58,7 @@ pub(super) struct Index {
 impl Index {
     /// Opens or creates the index at `path`.
     pub(super) fn open(path: PathBuf, cache_bytes: usize, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
-        let database = HomeDatabase::open(path, "index", cache_bytes, faults, |transaction| {
-            transaction.open_table(OBJECTS)?;
-            transaction.open_table(SEGMENTS)?;
-            Ok(())
-        })?;
+        let database = HomeDatabase::open(path, "index", cache_bytes, faults, make_tables)?;
         // A first look at both tables, so that damage shows now and not in the middle of work.
         database.read(|transaction| {
             transaction.open_table(OBJECTS)?.len()?;
@@ -70,6 +66,11 @@ impl Index {
             Ok(())
         })?;
         Ok(Self { database })
+    }
+
+    /// An index in memory, in place of the one at `path`, which has no room to be opened.
+    pub(super) fn in_memory(path: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
+        Ok(Self { database: HomeDatabase::in_memory(path, "index", cache_bytes, make_tables)? })
     }
 
     /// What the index says of each of `ids`, in one snapshot.
@@ -181,4 +182,10 @@ impl Index {
     pub(super) fn path(&self) -> &std::path::Path {
         self.database.path()
     }
+}
+
+fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
+    transaction.open_table(OBJECTS)?;
+    transaction.open_table(SEGMENTS)?;
+    Ok(())
 }

@@ -19,8 +19,8 @@ use super::shared::Shared;
 /// What an ingest has added that was not held before. Exact after [`Ingest::flush`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Added {
-    /// Chunks and nodes.
-    pub objects: u64,
+    /// Chunks; manifest nodes do not count.
+    pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
 }
@@ -91,8 +91,8 @@ impl Ingest {
     /// What has been added so far.
     pub fn added(&self) -> Added {
         Added {
-            objects: self.state.new_objects.load(Ordering::Relaxed),
-            bytes: self.state.new_bytes.load(Ordering::Relaxed),
+            chunks: self.state.new_chunks.load(Ordering::Relaxed),
+            bytes: self.state.new_chunk_bytes.load(Ordering::Relaxed),
         }
     }
 }

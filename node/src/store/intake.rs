@@ -43,8 +43,8 @@ pub(super) struct Group {
 pub(super) struct IngestState {
     // A std mutex, as all here: held for a few instructions, never across an await.
     failed: Mutex<Option<StoreError>>,
-    pub(super) new_objects: AtomicU64,
-    pub(super) new_bytes: AtomicU64,
+    pub(super) new_chunks: AtomicU64,
+    pub(super) new_chunk_bytes: AtomicU64,
 }
 
 impl IngestState {
@@ -58,9 +58,11 @@ impl IngestState {
     }
 
     /// Counts an object that was not held before.
-    pub(super) fn count_new(&self, bytes: usize) {
-        self.new_objects.fetch_add(1, Ordering::Relaxed);
-        self.new_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn count_new(&self, kind: Kind, bytes: usize) {
+        if kind == Kind::Chunk {
+            self.new_chunks.fetch_add(1, Ordering::Relaxed);
+            self.new_chunk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 }
 

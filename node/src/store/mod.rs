@@ -112,8 +112,7 @@ impl Store {
         let lock = HomeLock::take(home)?;
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
-        let index = recovery::open_index(&home.join(INDEX_FILE), config, faults.as_ref())?;
-        recovery::start(&index, &segments, config.segment_bytes)?;
+        let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
         segments.sync()?;
         let shared = Arc::new(Shared {
             home: home.into(),

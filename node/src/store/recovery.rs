@@ -17,12 +17,31 @@ use super::rows::Directory;
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
-/// Opens the index at `path`. One that is damaged is moved aside, since the segments can make it again.
-pub(super) fn open_index(
+/// Opens the index at `path` and brings it up to date from the segments. Where the disk has no room for that, the
+/// index is built in memory for as long as this node runs: what is held stays readable on a full disk.
+pub(super) fn ready_index(
     path: &Path,
     config: &StoreConfig,
+    segments: &Segments,
     faults: Option<&Arc<dyn Faults>>,
 ) -> Result<Index, StoreError> {
+    let on_disk = open_index(path, config, faults).and_then(|index| {
+        start(&index, segments, config.segment_bytes)?;
+        Ok(index)
+    });
+    match on_disk {
+        Err(error @ StoreError::NoSpace { .. }) => {
+            tracing::warn!(%error, "keeping the index in memory");
+            let index = Index::in_memory(path.into(), config.index_cache_bytes)?;
+            start(&index, segments, config.segment_bytes)?;
+            Ok(index)
+        }
+        result => result,
+    }
+}
+
+/// Opens the index at `path`. One that is damaged is moved aside, since the segments can make it again.
+fn open_index(path: &Path, config: &StoreConfig, faults: Option<&Arc<dyn Faults>>) -> Result<Index, StoreError> {
     let open = || Index::open(path.into(), config.index_cache_bytes, faults.cloned());
     match open() {
         Err(error) if error.is_damage() => {
@@ -38,7 +57,7 @@ pub(super) fn open_index(
 /// Opens the segments that may have grown since the index was last durable, takes their groups into the index, and
 /// offers those with room to the writers. A segment that cannot be read is passed over: what it held is then damaged,
 /// not the store.
-pub(super) fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), StoreError> {
+fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), StoreError> {
     let replayed = replay(index, segments, Durability::None)?;
     if replayed > 0 {
         tracing::info!(groups = replayed, "took groups into the index that it had not held durably");

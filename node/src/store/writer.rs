@@ -94,9 +94,9 @@ fn write_group(
     let segment = Arc::clone(&appender.segment);
     let mut written = Vec::with_capacity(objects.len());
     // The bytes are let go as they are copied, so that a group is in memory once and not twice.
-    let bytes = objects.into_iter().map(|Object { bytes, ingest, room, .. }| {
+    let bytes = objects.into_iter().map(|Object { kind, bytes, ingest, room, .. }| {
         drop(room);
-        written.push((ingest, bytes.len()));
+        written.push((ingest, kind, bytes.len()));
         bytes
     });
     if let Err(error) = segment.append(number, &directory, bytes) {
@@ -105,8 +105,8 @@ fn write_group(
     }
     appender.head.groups += 1;
     appender.head.stream_bytes = directory.end();
-    for (ingest, bytes) in written {
-        ingest.count_new(bytes);
+    for (ingest, kind, bytes) in written {
+        ingest.count_new(kind, bytes);
     }
     Ok(Some(Indexed { segment: segment.number(), group: number, directory }))
 }

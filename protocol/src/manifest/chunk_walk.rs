@@ -62,6 +62,12 @@ impl ChunkWalk {
         self.0.feed(id, bytes)
     }
 
+    /// Passes over the chunks below the node that [`step`](Self::step) asks for: for whoever looks at what is there
+    /// and not for what is missing. `false`: it asks for none.
+    pub fn skip(&mut self) -> bool {
+        self.0.skip()
+    }
+
     /// The next chunks in order.
     pub fn step(&mut self) -> Result<Step<ChunkLeaf>, ManifestError> {
         Ok(match self.0.step()? {

@@ -127,6 +127,15 @@ impl<T: Tree> Walk<T> {
         Ok(())
     }
 
+    /// Passes over what stands below the node that the next rows wait for. `false`: they wait for none.
+    pub(super) fn skip(&mut self) -> bool {
+        let waits = matches!(self.slots.front(), Some(Slot::Wanted(_)));
+        if waits {
+            self.slots.pop_front();
+        }
+        waits
+    }
+
     /// The next rows in order, or the node they wait for.
     pub(super) fn step(&mut self) -> Result<Step<Rows<T>>, ManifestError> {
         loop {

@@ -1,4 +1,4 @@
-//! Peers that speak `/shoal/transfer/1` over stock libp2p, and that may lie.
+//! Peers that speak the transfer protocol over stock libp2p, and that may lie.
 //!
 //! [`LyingPeer`] serves and [`Requester`] asks. Neither shares code with the node above the wire format: transport,
 //! security and streams are libp2p's own, so an honest one proves that a node works with any libp2p peer, and every

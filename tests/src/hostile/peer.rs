@@ -9,7 +9,8 @@ use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, tcp, tls, yamux};
-use shoal_protocol::wire::PROTOCOL_NAME;
+use shoal_node::config::DEFAULT_NETWORK;
+use shoal_protocol::wire::protocol_name;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -91,7 +92,11 @@ impl LyingPeer {
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (mut swarm, address) = swarm(security).await?;
         let peer = *swarm.local_peer_id();
-        let mut inbound = swarm.behaviour().streams.new_control().accept(StreamProtocol::new(PROTOCOL_NAME))?;
+        let mut inbound = swarm
+            .behaviour()
+            .streams
+            .new_control()
+            .accept(StreamProtocol::try_from_owned(protocol_name(DEFAULT_NETWORK))?)?;
         let (served, chunks_sent) = (Arc::new(served), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

@@ -9,9 +9,10 @@ use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use shoal_node::config::DEFAULT_NETWORK;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::wire::{
-    Direction, Open, PROTOCOL_NAME, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+    Direction, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION, protocol_name,
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -59,7 +60,8 @@ impl Requester {
                 swarm.select_next_some().await;
             }
         });
-        let stream = timeout(DEADLINE, control.open_stream(server, StreamProtocol::new(PROTOCOL_NAME))).await??;
+        let protocol = StreamProtocol::try_from_owned(protocol_name(DEFAULT_NETWORK))?;
+        let stream = timeout(DEADLINE, control.open_stream(server, protocol)).await??;
         Ok(Self { own, server, stream, _tasks: tasks })
     }
 

@@ -8,9 +8,9 @@ use shoal_tests::hostile::Served;
 use crate::support::{folder, home, import, run, sample};
 
 /// Made by [`content::write_file`] with 5,000,000 bytes of seed 1.
-const FILE: &str = "e3dbbhm5whwdwg3kfw5oqnrdem27wwwnd4d6zdgfipdsfcfv6wx7lxib";
+const FILE: &str = "monvywdlfls5skelknav5gelgq2qkgewzps3r5pumq2w4weoaexqigab";
 /// Made by [`content::write_folder`] with seed 1.
-const FOLDER: &str = "5xkbf7ptybsoxx65pwkatalsmgi4ek3nim4yrem3nhznytiixyavjzib";
+const FOLDER: &str = "wndicpgvs4h7pnmzaofenabopfpjbdzhukkuho3yqdgllmoe6lj7znab";
 
 #[test]
 fn what_the_format_makes_of_them() {

@@ -76,14 +76,14 @@ fn what_is_held_is_not_written_again() {
             first.put_chunk(chunk.clone()).await.unwrap();
         }
         first.flush().await.unwrap();
-        assert_eq!(first.added().objects, 40);
+        assert_eq!(first.added().chunks, 40);
         let before = store.usage().unwrap();
         let second = store.ingest();
         for chunk in &chunks {
             second.put_chunk(chunk.clone()).await.unwrap();
         }
         second.flush().await.unwrap();
-        assert_eq!(second.added().objects, 0);
+        assert_eq!(second.added().chunks, 0);
         assert_eq!(store.usage().unwrap(), before);
     });
 }
@@ -120,7 +120,7 @@ fn more_than_the_queue_holds_waits_for_room() {
                     ingest.put_chunk(chunk.clone()).await.unwrap();
                 }
                 ingest.flush().await.unwrap();
-                assert_eq!(ingest.added().objects, 40);
+                assert_eq!(ingest.added().chunks, 40);
             }
         });
         futures::future::join_all(tasks).await;
