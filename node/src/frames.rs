@@ -9,8 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::config::FRAME_DEADLINE;
 
-/// Bytes that one read may bring. Frames are slices of it, so a chunk is not copied between the stream and the store.
-const READ_BYTES: usize = 512 * 1024;
+/// Room that a buffer for chunks begins with. Frames are slices of it, so a chunk is not copied between the stream and
+/// the store; what straddles two buffers is, which is why it is several times the longest chunk.
+const CHUNK_BUFFER_BYTES: usize = 1024 * 1024;
+/// A buffer with less room than this is exchanged for a new one before the next read.
+const CHUNK_LEAST_ROOM: usize = 64 * 1024;
+/// The same for a requester's messages, which are small: a server has many sessions.
+const MESSAGE_BUFFER_BYTES: usize = 8 * 1024;
+const MESSAGE_LEAST_ROOM: usize = 1024;
 
 /// Why a stream of frames ends.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +55,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         take_frame(&mut self.buffer, self.direction)
     }
 
-    /// Whether a whole frame, or a malformed one, is here.
-    pub(crate) fn has_frame(&self) -> bool {
+    /// Whether the next frame is a chunk, of which a part is here.
+    pub(crate) fn has_part_of_a_chunk(&self) -> bool {
         let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else {
             return false;
         };
-        FrameHeader::decode(header, self.direction).is_ok_and(|header| rest.len() >= header.payload_bytes())
+        FrameHeader::decode(header, self.direction)
+            .is_ok_and(|header| header.is_chunk() && rest.len() < header.payload_bytes())
     }
 
     /// Waits for bytes and says how many came. May be dropped at any time without losing any.
     pub(crate) async fn fill(&mut self) -> Result<usize, FrameError> {
-        self.buffer.reserve(READ_BYTES);
+        let (least, fresh) = match self.direction {
+            Direction::ToServer => (MESSAGE_LEAST_ROOM, MESSAGE_BUFFER_BYTES),
+            Direction::ToRequester => (CHUNK_LEAST_ROOM, CHUNK_BUFFER_BYTES),
+        };
+        if self.buffer.capacity() - self.buffer.len() < least {
+            self.buffer.reserve(fresh);
+        }
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(FrameError::Ended),
             read => Ok(read),

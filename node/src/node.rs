@@ -133,7 +133,10 @@ impl Node {
         match Self::join(config, store.clone(), identity).await {
             Ok(node) => {
                 let keys = records.iter().map(|record| record.hash.discovery_key()).collect();
-                node.inner.network.keep_announced(keys).await?;
+                if let Err(error) = node.inner.network.keep_announced(keys).await {
+                    // It runs and can be reached over links; that it cannot be found is worth a word, not an end.
+                    tracing::warn!(%error, "not everything that is held is announced");
+                }
                 Ok(node)
             }
             Err(error) => {

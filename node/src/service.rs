@@ -119,9 +119,10 @@ impl Inner {
             tell(Phase::Announcing, total);
             let announce = self.network.announce(imported.hash.discovery_key());
             match tokio::time::timeout(ANNOUNCE_PATIENCE, announce).await {
-                Ok(announced) => {
-                    let told = announced.map_err(network_failure)?.told;
-                    announced_to = Some(u32::try_from(told).unwrap_or(u32::MAX));
+                Ok(Ok(announced)) => announced_to = Some(u32::try_from(announced.told).unwrap_or(u32::MAX)),
+                // It is stored all the same, and its hash must not be lost.
+                Ok(Err(error)) => {
+                    let _ = reporter.notes.try_send(format!("not announced: {error}"));
                 }
                 Err(_) => {
                     let _ = reporter.notes.try_send("announcing takes long and goes on in the background".to_owned());

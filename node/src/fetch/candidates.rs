@@ -4,6 +4,7 @@
 //! does no IO: who is dialled and what came of it, it is told.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::MAX_CANDIDATES;
@@ -13,6 +14,8 @@ use crate::network::{Address, PeerId};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest rest that a peer is granted that asks for one.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Addresses that are kept of one peer.
 const MAX_ADDRESSES: usize = 16;
 
@@ -24,8 +27,22 @@ pub(super) struct Candidates {
     last_failure: Option<String>,
 }
 
+/// Who named a peer: the better sources are tried first, and are never crowded out by the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// Whoever asked for the fetch.
+    Given,
+    /// A record of the DHT.
+    Dht,
+    /// A session of this node.
+    Swarm,
+    /// Another peer.
+    Hearsay,
+}
+
 #[derive(Debug)]
 struct Candidate {
+    source: Source,
     addresses: Vec<Address>,
     state: State,
     failures: u32,
@@ -42,12 +59,17 @@ enum State {
 
 impl Candidates {
     /// Adds a peer, or addresses to one that is known.
-    pub(super) fn add(&mut self, peer: PeerId, addresses: Vec<Address>, now: Instant) {
-        if self.peers.len() >= MAX_CANDIDATES && !self.peers.contains_key(&peer) {
+    pub(super) fn add(&mut self, peer: PeerId, addresses: Vec<Address>, source: Source, now: Instant) {
+        if !self.peers.contains_key(&peer) && !self.has_room(source) {
             return;
         }
-        let fresh = Candidate { addresses: Vec::new(), state: State::Idle(now), failures: 0 };
+        let fresh = Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0 };
         let candidate = self.peers.entry(peer).or_insert(fresh);
+        if source < candidate.source {
+            // What a better source says of a peer counts for more than all that was said before.
+            candidate.source = source;
+            candidate.addresses.clear();
+        }
         let known = candidate.addresses.len();
         for address in addresses {
             if candidate.addresses.len() < MAX_ADDRESSES && !candidate.addresses.contains(&address) {
@@ -60,12 +82,26 @@ impl Candidates {
         }
     }
 
+    /// Whether one more peer of this source may be kept; makes room if it is better than the worst.
+    fn has_room(&mut self, source: Source) -> bool {
+        if source == Source::Hearsay {
+            return self.peers.values().filter(|c| c.source == Source::Hearsay).count() < MAX_CANDIDATES / 2
+                && self.peers.len() < MAX_CANDIDATES;
+        }
+        if self.peers.len() < MAX_CANDIDATES {
+            return true;
+        }
+        let idle = self.peers.iter().filter(|(_, c)| matches!(c.state, State::Idle(_)) && c.source > source);
+        let worst = idle.max_by_key(|(_, c)| (c.source, c.failures)).map(|(peer, _)| *peer);
+        worst.is_some_and(|worst| self.peers.remove(&worst).is_some())
+    }
+
     /// A peer to try now, if there is one; it counts as being dialled from then on. The one with the fewest failures
-    /// comes first.
+    /// comes first, among equals the one with the best source.
     pub(super) fn next(&mut self, now: Instant) -> Option<(PeerId, Vec<Address>)> {
         let due = |candidate: &Candidate| matches!(candidate.state, State::Idle(at) if at <= now);
         let (peer, candidate) =
-            self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, candidate)| candidate.failures)?;
+            self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, c)| (c.failures, c.source))?;
         candidate.state = State::Dialling;
         Some((*peer, candidate.addresses.clone()))
     }
@@ -86,7 +122,7 @@ impl Candidates {
         if let Some(candidate) = self.peers.get_mut(peer) {
             let pause = FIRST_PAUSE.saturating_mul(1 << candidate.failures.min(8)).min(LONGEST_PAUSE);
             candidate.failures = candidate.failures.saturating_add(1);
-            candidate.state = State::Idle(now + pause.max(rest));
+            candidate.state = State::Idle(now + pause.max(rest.min(LONGEST_REST)));
         }
     }
 
@@ -121,5 +157,85 @@ impl Candidates {
         if let Some(candidate) = self.peers.get_mut(peer) {
             candidate.state = state;
         }
+    }
+}
+
+/// Of the addresses that one peer tells of another, those that are worth a dial: what lies on this machine or in a
+/// private network is believed only of a peer that is there itself, so that nobody can aim dials at others.
+pub(super) fn believable(addresses: Vec<Address>, teller: &Address) -> Vec<Address> {
+    let Some(from) = teller.ip().map(scope) else {
+        return Vec::new();
+    };
+    addresses.into_iter().filter(|address| address.ip().is_some_and(|ip| scope(ip) >= from)).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Machine,
+    Private,
+    Everywhere,
+}
+
+fn scope(ip: IpAddr) -> Scope {
+    let (machine, private) = match ip.to_canonical() {
+        IpAddr::V4(ip) => (ip.is_loopback() || ip.is_unspecified(), ip.is_private() || ip.is_link_local()),
+        IpAddr::V6(ip) => (ip.is_loopback() || ip.is_unspecified(), ip.is_unique_local() || ip.is_unicast_link_local()),
+    };
+    if machine {
+        Scope::Machine
+    } else if private {
+        Scope::Private
+    } else {
+        Scope::Everywhere
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Identity;
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_stranger_cannot_aim_dials_inwards() {
+        let told = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/203.0.113.1/tcp/1", "/dns/x.example/tcp/1"];
+        let check = |teller, kept| assert_eq!(believable(told.map(address).to_vec(), &address(teller)).len(), kept);
+        check("/ip4/198.51.100.1/tcp/9", 1);
+        check("/ip4/192.168.1.1/tcp/9", 2);
+        check("/ip4/127.0.0.1/tcp/9", 3);
+    }
+
+    #[test]
+    fn hearsay_neither_crowds_out_nor_goes_first() {
+        let now = Instant::now();
+        let mut candidates = Candidates::default();
+        let peer = || Identity::generate().peer_id();
+        for _ in 0..MAX_CANDIDATES {
+            candidates.add(peer(), vec![address("/ip4/203.0.113.1/tcp/1")], Source::Hearsay, now);
+        }
+        assert_eq!(candidates.len(), MAX_CANDIDATES / 2);
+        let given = peer();
+        candidates.add(given, vec![address("/ip4/203.0.113.2/tcp/1")], Source::Given, now);
+        assert_eq!(candidates.next(now).map(|(peer, _)| peer), Some(given));
+    }
+
+    #[test]
+    fn failures_make_pauses_that_grow_and_end() {
+        let mut now = Instant::now();
+        let mut candidates = Candidates::default();
+        let peer = Identity::generate().peer_id();
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            assert!(candidates.next(now).is_some() && candidates.next(now).is_none());
+            candidates.failed(&peer, "no".to_owned(), Duration::ZERO, now);
+            let due = candidates.next_due().unwrap();
+            pauses.push(due - now);
+            now = due;
+        }
+        assert!(pauses.is_sorted() && pauses.last() == Some(&LONGEST_PAUSE), "{pauses:?}");
     }
 }

@@ -13,11 +13,12 @@ use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 
+use super::candidates::Source;
 use super::job::{Goal, Job, Outcome};
 use super::lookup::Lookup;
 use super::manifest::{ManifestCursor, ManifestStep};
 use super::peers::{Dialled, Peers};
-use super::repeats::Repeats;
+use super::repeats::{Looked, Repeats};
 use super::rows::Rows;
 use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
@@ -103,7 +104,7 @@ impl<'a> Coordinator<'a> {
     /// Runs until everything that was asked for is held, durably.
     pub(super) async fn run(mut self) -> Result<Outcome, FetchError> {
         for (peer, addresses) in std::mem::take(&mut self.job.peers) {
-            self.peers.suggest(peer, addresses);
+            self.peers.suggest(peer, addresses, Source::Given);
         }
         self.advance().await?;
         let mut swarm_looked: Option<Instant> = None;
@@ -117,7 +118,9 @@ impl<'a> Coordinator<'a> {
             self.step().await?;
             self.advance().await?;
             self.tell_progress(false);
-            self.check_patience()?;
+            if !self.is_complete() {
+                self.check_patience()?;
+            }
         }
         self.tell_progress(true);
         self.finish().await
@@ -148,16 +151,17 @@ impl<'a> Coordinator<'a> {
             }
             dialled = self.peers.dialled() => {
                 if let Dialled::Opened(id) = dialled {
-                    self.ever_opened = true;
-                    self.last_progress = Instant::now();
+                    if !std::mem::replace(&mut self.ever_opened, true) {
+                        self.last_progress = Instant::now();
+                    }
                     self.engine.handle_opened(id, self.started.elapsed());
-                    self.greet_swarm(id);
+                    self.greet_swarm(id).await;
                 }
             }
             settled = self.sink.settles() => settled?,
             provider = self.lookup.next(), if looks => {
                 let provider = provider?;
-                self.peers.suggest(provider.peer, provider.addresses);
+                self.peers.suggest(provider.peer, provider.addresses, Source::Dht);
             }
             () = tokio::time::sleep_until(wake.into()) => {}
         }
@@ -207,8 +211,13 @@ impl<'a> Coordinator<'a> {
                 return self.handle_chunk(id, index, chunk, permit).await;
             }
             SessionEvent::Unneeded { index, bytes } => {
-                self.engine.handle_chunk(id, index, bytes, now);
                 self.peers.count_wasted(id, bytes as u64);
+                // It was not looked at, so it must not pass for the chunk, should that be missing by now.
+                if self.engine.is_missing(index) {
+                    self.engine.handle_bad_chunk(id, index, now);
+                } else {
+                    self.engine.handle_chunk(id, index, bytes, now);
+                }
             }
             SessionEvent::BadChunk { index, bytes } => {
                 self.peers.count_wasted(id, bytes as u64);
@@ -242,7 +251,7 @@ impl<'a> Coordinator<'a> {
                 for provider in providers {
                     let Ok(peer) = PeerId::from_bytes(&provider.peer) else { continue };
                     let addresses = provider.addresses.iter().filter_map(|a| Address::from_bytes(a).ok()).collect();
-                    self.peers.suggest(peer, addresses);
+                    self.peers.hearsay(id, peer, addresses);
                 }
             }
             ServerMessage::Close { text, .. } => {
@@ -291,10 +300,10 @@ impl<'a> Coordinator<'a> {
         }
         self.rate.add(bytes as u64, Instant::now());
         self.rows.arrived(index);
-        for other in self.repeats.arrived(&chunk.id()) {
-            self.sink.put(other.index, other.offset, chunk.clone(), None).await?;
-        }
-        self.sink.put(index, placed.offset, chunk, Some(permit)).await
+        let others = self.repeats.arrived(&chunk.id());
+        self.sink.put(index, placed.offset, chunk, permit).await?;
+        self.sink.expect(&others);
+        Ok(())
     }
 
     /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
@@ -313,7 +322,11 @@ impl<'a> Coordinator<'a> {
                 ManifestStep::Wait => return Ok(()),
                 ManifestStep::Root(root) => self.begin(root).await?,
                 ManifestStep::Layout(layout) => self.open_output(Shape::Folder(layout)).await?,
-                ManifestStep::Entries(entries) => self.job.goal.give_entries(entries).await,
+                ManifestStep::Entries(entries) => {
+                    self.job.goal.give_entries(entries).await;
+                    // It may be the reader that took its time, not the peers.
+                    self.last_progress = Instant::now();
+                }
                 ManifestStep::Stream(range) => {
                     if let Some(registration) = &self.registration {
                         self.job.goal.give_stream(Arc::clone(&registration.live), range);
@@ -384,7 +397,8 @@ impl<'a> Coordinator<'a> {
         let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
         let store = self.fetching.store.clone();
         let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
-        let known: Vec<bool> = self.repeats.add(&leaf, &held);
+        let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
+        self.sink.expect(&on_their_way);
         let missing = known.iter().filter(|known| !**known).count();
         if missing > 0 {
             self.rows.insert(&leaf, missing);
@@ -419,15 +433,15 @@ impl<'a> Coordinator<'a> {
     fn look_at_swarm(&mut self) {
         let me = self.fetching.network.local_peer();
         for other in self.fetching.swarms.known(&self.job.hash, &me, ENOUGH_SESSIONS, Instant::now()) {
-            self.peers.suggest(other.peer, other.addresses);
+            self.peers.suggest(other.peer, other.addresses, Source::Swarm);
         }
     }
 
-    fn greet_swarm(&mut self, id: SessionId) {
-        if let Some(peer) = self.peers.peer_of(id)
-            && let Some(address) = self.peers.address_of(&peer)
-        {
-            self.fetching.swarms.saw(self.job.hash, peer, vec![address], Instant::now());
+    /// Remembers a peer that has proven itself, by the addresses that others can dial.
+    async fn greet_swarm(&mut self, id: SessionId) {
+        if let Some(peer) = self.peers.peer_of(id) {
+            let addresses = self.fetching.network.addresses_of(&peer).await.unwrap_or_default();
+            self.fetching.swarms.saw(self.job.hash, peer, addresses, Instant::now());
         }
     }
 

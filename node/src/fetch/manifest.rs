@@ -251,7 +251,7 @@ impl ManifestCursor {
             return Err(FetchError::Broken);
         };
         let bytes = file.end - file.start;
-        let last = end.unwrap_or_else(|| bytes.saturating_sub(1).max(*start));
+        let last = end.unwrap_or_else(|| bytes.saturating_sub(1)).max(*start);
         if bytes > 0 && last >= bytes || bytes == 0 && (*start > 0 || end.is_some()) {
             return Err(FetchError::BeyondTheEnd { path, last: last.max(*start), bytes });
         }

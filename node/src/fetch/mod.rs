@@ -99,6 +99,7 @@ impl Fetching {
                 Ok(()) => break,
                 // The store has forgotten what was damaged, so the next round fetches just that.
                 Err(FetchError::Read(error @ ReadError::Damaged { .. })) => {
+                    self.incomplete(&mut job).await?;
                     if round == MAX_ROUNDS {
                         return Err(FetchError::Damaged { hash: job.hash, damage: Some(error) });
                     }
@@ -151,6 +152,15 @@ impl Fetching {
                 let record = manifests::record(job.hash, &outcome.root, ContentState::Complete, name, now);
                 self.store.put_manifest(record).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Records that some of it turned out not to be held.
+    async fn incomplete(&self, job: &mut Job) -> Result<(), FetchError> {
+        if let Some(record) = &mut job.record {
+            record.state = ContentState::Fetching;
+            self.store.put_manifest(record.clone()).await?;
         }
         Ok(())
     }

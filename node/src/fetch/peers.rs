@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::bans::Bans;
-use super::candidates::Candidates;
+use super::candidates::{Candidates, Source, believable};
 use super::session::{self, OpenFailure, OpenSession, SessionContext};
 use crate::api::PeerShare;
 use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
@@ -41,6 +41,7 @@ pub(super) struct Peers {
 #[derive(Debug)]
 struct Running {
     peer: PeerId,
+    address: Address,
     commands: mpsc::Sender<RequesterMessage>,
 }
 
@@ -70,10 +71,23 @@ impl Peers {
     }
 
     /// Adds a peer that may have the content, whoever named it.
-    pub(super) fn suggest(&mut self, peer: PeerId, addresses: Vec<Address>) {
+    pub(super) fn suggest(&mut self, peer: PeerId, addresses: Vec<Address>, source: Source) {
         let now = Instant::now();
-        if peer != self.network.local_peer() && !self.bans.is_banned(&peer, now) {
-            self.candidates.add(peer, addresses, now);
+        if peer == self.network.local_peer() {
+            return;
+        }
+        self.candidates.add(peer, addresses, source, now);
+        if self.bans.is_banned(&peer, now) {
+            self.candidates.banned(&peer);
+        }
+    }
+
+    /// Adds a peer that the other end of a session has named.
+    pub(super) fn hearsay(&mut self, teller: SessionId, peer: PeerId, addresses: Vec<Address>) {
+        let teller = self.sessions.get(&teller).map(|session| &session.address);
+        let addresses = teller.map(|teller| believable(addresses, teller)).unwrap_or_default();
+        if !addresses.is_empty() {
+            self.suggest(peer, addresses, Source::Hearsay);
         }
     }
 
@@ -124,7 +138,7 @@ impl Peers {
         self.next_id += 1;
         let peer = session.peer;
         self.candidates.opened(&peer);
-        let address = session.address.to_string();
+        let address = session.address.clone();
         let share = self.shares.entry(peer).or_insert_with(|| PeerShare {
             peer: peer.to_string(),
             address: String::new(),
@@ -133,11 +147,12 @@ impl Peers {
             wasted_bytes: 0,
             ended: None,
         });
-        share.address = address;
+        share.address = address.to_string();
         share.ended = None;
         let (commands, inbox) = mpsc::channel(COMMANDS);
+        while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(session::run(id, session, self.context.clone(), inbox));
-        self.sessions.insert(id, Running { peer, commands });
+        self.sessions.insert(id, Running { peer, address, commands });
         id
     }
 
@@ -207,11 +222,6 @@ impl Peers {
     /// Who is at the other end of a session.
     pub(super) fn peer_of(&self, id: SessionId) -> Option<PeerId> {
         self.sessions.get(&id).map(|session| session.peer)
-    }
-
-    /// The addresses of a peer that a session is open with.
-    pub(super) fn address_of(&self, peer: &PeerId) -> Option<Address> {
-        self.shares.get(peer)?.address.parse().ok()
     }
 
     /// How many sessions are open.

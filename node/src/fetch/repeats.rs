@@ -9,37 +9,39 @@ use shoal_protocol::manifest::ChunkLeaf;
 /// Chunks that are remembered as arrived. By the time as many others have come, the store knows them itself.
 const RECENT: usize = 16 * 1024;
 
-/// A further place of a chunk that is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) index: ChunkIndex,
-    /// Where it begins in the stream.
-    pub(super) offset: u64,
+/// What is known of the chunks of a leaf.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// Of each, whether it need not be asked for.
+    pub(super) known: Vec<bool>,
+    /// Those that have arrived and that the store does not hold durably yet.
+    pub(super) on_their_way: Vec<ChunkIndex>,
 }
 
-/// Which chunks are on their way, and where else each of them stands.
+/// Which chunks have been asked for, and where else each of them stands.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    /// Bounded by the engine's look-ahead, but for the places of chunks that repeat: 16 bytes each.
-    missing: HashMap<ChunkId, Vec<Place>>,
+    /// Bounded by the engine's look-ahead, but for the places of chunks that repeat: 8 bytes each.
+    missing: HashMap<ChunkId, Vec<ChunkIndex>>,
     arrived: HashSet<ChunkId>,
     order: VecDeque<ChunkId>,
 }
 
 impl Repeats {
-    /// Takes in a leaf of which the store holds some chunks; says of each chunk whether it need not be asked for.
-    pub(super) fn add(&mut self, leaf: &ChunkLeaf, held: &[bool]) -> Vec<bool> {
-        let mut offset = leaf.offset;
-        let mut known = Vec::with_capacity(leaf.rows.len());
-        for ((index, row), held) in (leaf.first..).zip(&leaf.rows).zip(held) {
-            let place = Place { index: ChunkIndex(index), offset };
-            offset += u64::from(row.len);
-            known.push(*held || self.arrived.contains(&row.id) || self.is_on_its_way(row.id, place));
+    /// Takes in a leaf of which the store holds some chunks.
+    pub(super) fn add(&mut self, leaf: &ChunkLeaf, held: &[bool]) -> Looked {
+        let mut looked = Looked { known: Vec::with_capacity(leaf.rows.len()), on_their_way: Vec::new() };
+        for ((index, row), held) in (leaf.first..).map(ChunkIndex).zip(&leaf.rows).zip(held) {
+            let has_arrived = !held && self.arrived.contains(&row.id);
+            if has_arrived {
+                looked.on_their_way.push(index);
+            }
+            looked.known.push(*held || has_arrived || self.is_asked_for(row.id, index));
         }
-        known
+        looked
     }
 
-    fn is_on_its_way(&mut self, id: ChunkId, place: Place) -> bool {
+    fn is_asked_for(&mut self, id: ChunkId, place: ChunkIndex) -> bool {
         match self.missing.get_mut(&id) {
             Some(others) => {
                 others.push(place);
@@ -53,7 +55,7 @@ impl Repeats {
     }
 
     /// Notes that a chunk is here, and says where else it stands.
-    pub(super) fn arrived(&mut self, id: &ChunkId) -> Vec<Place> {
+    pub(super) fn arrived(&mut self, id: &ChunkId) -> Vec<ChunkIndex> {
         if self.arrived.insert(*id) {
             self.order.push_back(*id);
             if self.order.len() > RECENT
@@ -77,15 +79,18 @@ mod tests {
         ChunkLeaf { first, offset: first * 10, rows }
     }
 
+    fn looked(known: &[bool], on_their_way: &[u64]) -> Looked {
+        Looked { known: known.to_vec(), on_their_way: on_their_way.iter().copied().map(ChunkIndex).collect() }
+    }
+
     #[test]
     fn each_chunk_is_asked_for_once() {
         let mut repeats = Repeats::default();
         let held = [true, false, false, false];
-        assert_eq!(repeats.add(&leaf(0, &[1, 2, 3, 2]), &held), [true, false, false, true]);
-        assert_eq!(repeats.add(&leaf(4, &[2]), &[false]), [true]);
-        let places = [3, 4].map(|index| Place { index: ChunkIndex(index), offset: index * 10 });
-        assert_eq!(repeats.arrived(&ChunkId::of(&[2])), places);
-        assert_eq!(repeats.add(&leaf(5, &[2, 3, 4]), &[false; 3]), [true, true, false]);
+        assert_eq!(repeats.add(&leaf(0, &[1, 2, 3, 2]), &held), looked(&[true, false, false, true], &[]));
+        assert_eq!(repeats.add(&leaf(4, &[2]), &[false]), looked(&[true], &[]));
+        assert_eq!(repeats.arrived(&ChunkId::of(&[2])), [ChunkIndex(3), ChunkIndex(4)]);
+        assert_eq!(repeats.add(&leaf(5, &[2, 3, 4]), &[false; 3]), looked(&[true, true, false], &[5]));
         assert_eq!(repeats.arrived(&ChunkId::of(&[9])), []);
     }
 }

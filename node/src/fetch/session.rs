@@ -176,8 +176,12 @@ async fn read(
                 return Ok(());
             }
         }
-        partial += reader.fill().await?;
-        if partial >= PROGRESS_BYTES && !reader.has_frame() {
+        let read = reader.fill().await?;
+        for limit in &context.limits {
+            limit.pass(read as u64).await;
+        }
+        partial += read;
+        if partial >= PROGRESS_BYTES && reader.has_part_of_a_chunk() {
             let event = SessionEvent::Progress { bytes: partial };
             partial = 0;
             if context.events.send((id, event)).await.is_err() {
@@ -190,9 +194,6 @@ async fn read(
 /// Looks at a chunk's bytes, and waits until there is room for them.
 async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: Bytes) -> SessionEvent {
     let length = bytes.len();
-    for limit in &context.limits {
-        limit.pass(length as u64).await;
-    }
     let Some(placed) = context.rows.find(index) else {
         return SessionEvent::Unneeded { index, bytes: length };
     };

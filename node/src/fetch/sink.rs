@@ -24,6 +24,8 @@ pub(super) struct Sink {
     written: Availability,
     /// Chunks on their way into the store, oldest first.
     unsettled: VecDeque<(Seq, ChunkIndex)>,
+    /// Stands for the last chunk that was put.
+    last: Seq,
 }
 
 impl Sink {
@@ -34,6 +36,7 @@ impl Sink {
             output: None,
             written: Availability::new(0),
             unsettled: VecDeque::new(),
+            last: Seq::default(),
         }
     }
 
@@ -54,15 +57,23 @@ impl Sink {
         index: ChunkIndex,
         offset: u64,
         chunk: VerifiedChunk,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), FetchError> {
         if let Some(output) = &mut self.output {
             output.write(offset, chunk.bytes().clone(), permit).await?;
             self.written.insert(index);
         }
         let seq = self.ingest.put_chunk(chunk).await?;
-        self.unsettled.push_back((seq, index));
+        // One that was pending already has the number of its first time.
+        self.last = self.last.max(seq);
+        self.unsettled.push_back((self.last, index));
         Ok(())
+    }
+
+    /// Notes further places of chunks that have been put: they become durable with them. Nothing is written there now;
+    /// the end of the fetch sees to that, from the store.
+    pub(super) fn expect(&mut self, places: &[ChunkIndex]) {
+        self.unsettled.extend(places.iter().map(|index| (self.last, *index)));
     }
 
     /// Waits until something that was put has become durable. For ever, when nothing is on its way.

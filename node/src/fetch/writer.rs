@@ -15,7 +15,7 @@ const PIECES: usize = 256;
 struct Piece {
     offset: u64,
     bytes: Bytes,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// An output and the thread that writes it. Dropping it ends the thread and removes the output.
@@ -43,7 +43,7 @@ impl OutputWriter {
         &mut self,
         offset: u64,
         bytes: Bytes,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), FetchError> {
         if self.pieces.send(Piece { offset, bytes, _permit: permit }).await.is_ok() {
             return Ok(());

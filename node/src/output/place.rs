@@ -2,15 +2,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use shoal_protocol::hash::ContentHash;
 
 use super::OutputError;
 
 /// Characters of the content hash that stand in the name of an unfinished output.
 const HASH_CHARS: usize = 12;
+/// Opens no symbolic link.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Bytes that a file name may have on the common file systems.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -50,8 +53,10 @@ impl Place {
         let part = part_path(target, hash);
         let failed = |error| OutputError::write(&part, error);
         // Not truncated before it is locked: it may be another writer's.
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part).map_err(failed)?;
+        // Nor is a link followed that somebody else has put there: the name can be guessed.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(NO_FOLLOW);
+        let file = options.open(&part).map_err(failed)?;
         lock(&file, target)?;
         file.set_len(0).map_err(failed)?;
         let held = file.try_clone().map_err(failed)?;

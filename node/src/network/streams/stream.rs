@@ -4,15 +4,18 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::{AsyncRead as _, AsyncWrite as _, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use crate::network::{Path, PeerId};
+
+/// Bytes that one read gives at most: as many as one frame of the multiplexer carries.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A stream of bytes in both directions, authenticated and encrypted. Dropping it resets it; `shutdown` ends the
 /// writing half in order. As long as it lives, its connection is kept.
 pub struct TransferStream {
-    inner: Compat<libp2p::Stream>,
+    inner: libp2p::Stream,
     peer: PeerId,
     path: Path,
 }
@@ -22,7 +25,7 @@ pub type InboundStream = TransferStream;
 
 impl TransferStream {
     pub(super) fn new(stream: libp2p::Stream, peer: PeerId, path: Path) -> Self {
-        Self { inner: stream.compat(), peer, path }
+        Self { inner: stream, peer, path }
     }
 
     /// Who is at the other end: proven by the connection's handshake.
@@ -44,7 +47,12 @@ impl std::fmt::Debug for TransferStream {
 
 impl AsyncRead for TransferStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        // libp2p's streams read into initialised memory. Zeroing no more than one frame can bring keeps that cheap,
+        // however much room the caller has.
+        let most = buf.remaining().min(READ_BYTES);
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf.initialize_unfilled_to(most)))?;
+        buf.advance(read);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -58,6 +66,6 @@ impl AsyncWrite for TransferStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_close(cx)
     }
 }

@@ -45,12 +45,12 @@ fn damage_that_nobody_can_mend_is_told() {
         damage(shoal.home(), &file, 3_000_000);
         let output = folder.path().join("out");
         let hash = published.hash.to_string();
-        let finished = shoal.run(["fetch", &hash, "--timeout", "2s", "-o", output.to_str().unwrap()]).await.unwrap();
-        refused(&finished, 4, &["damaged"]);
-        nothing_at(&output);
         let read = shoal.run(["cat", &hash]).await.unwrap();
         assert_eq!(read.code, Some(4), "{}", read.stderr);
         assert!(fs::read(&file).unwrap().starts_with(&read.stdout), "wrong bytes were given out");
+        let finished = shoal.run(["fetch", &hash, "--timeout", "2s", "-o", output.to_str().unwrap()]).await.unwrap();
+        refused(&finished, 4, &["damaged"]);
+        nothing_at(&output);
         still_readable(&shoal, &held, &sound).await;
     });
 }
