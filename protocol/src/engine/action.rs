@@ -68,7 +68,7 @@ impl CloseReason {
 pub enum ChunkVerdict {
     /// It was missing: store it.
     New,
-    /// It is held already, or it is none of those that are wanted: drop it. Counted as wasted.
+    /// It had been asked for, but is held already: drop it. Counted as wasted.
     Duplicate,
     /// The session had not been asked for it, and it is not missing: drop it. Counted as wasted.
     Unasked,

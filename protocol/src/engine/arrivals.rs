@@ -5,11 +5,9 @@ use std::time::Duration;
 use super::Engine;
 use super::action::{ChunkVerdict, CloseReason, SessionId};
 use super::chunks::{Copies, Finished};
-use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange};
+use super::session::USELESS_AT_LEAST;
+use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange, push_index};
 use crate::hash::NodeId;
-
-/// Bytes that a session may send unasked before it is ended: what crossed a CANCEL has an allowance of its own.
-const UNASKED_BYTES: u64 = 1024 * 1024;
 
 impl Engine {
     /// AVAILABILITY came: the peer holds these as well.
@@ -43,32 +41,25 @@ impl Engine {
         }
     }
 
-    /// A chunk has come whole: verified, or not missing (`is_missing`) and so not verified. `bytes` is its length.
-    /// Only a `New` one is to be kept.
+    /// A chunk has come whole and is what its id says. `bytes` is its length. Only a `New` one is to be kept.
     pub fn handle_chunk(&mut self, session: SessionId, index: ChunkIndex, bytes: usize, now: Duration) -> ChunkVerdict {
         let bytes = bytes as u64;
-        let Some(found) = self.sessions.get_mut(&session) else {
+        if !self.sessions.contains_key(&session) {
             self.wasted_bytes += bytes;
             return ChunkVerdict::Unasked;
-        };
-        let asked = found.queue.remove(index);
-        self.in_flight_bytes -= asked.map_or(0, |asked| u64::from(asked.len));
-        let finished = self.table.finish(index);
-        let verdict = match (asked, &finished) {
-            (_, Some(_)) => ChunkVerdict::New,
-            (Some(_), None) => ChunkVerdict::Duplicate,
-            (None, None) if found.taken_back >= bytes => ChunkVerdict::Duplicate,
-            (None, None) => ChunkVerdict::Unasked,
-        };
-        if let Some(asked) = asked {
-            // However long it stood in line, no round trip is longer than this.
-            found.meter.answered(now.saturating_sub(asked.at));
-        } else {
-            found.taken_back = found.taken_back.saturating_sub(bytes);
         }
-        let useful = verdict == ChunkVerdict::New;
-        found.delivered(bytes, useful, now);
-        if useful {
+        let Some(finished) = self.table.finish(index) else {
+            return self.useless_chunk(session, index, bytes, now);
+        };
+        if let Some(found) = self.sessions.get_mut(&session) {
+            if let Some(asked) = found.queue.remove(index) {
+                self.in_flight_bytes -= u64::from(asked.len);
+                // However long it stood in line, no round trip is longer than this.
+                found.meter.answered(now.saturating_sub(asked.at));
+            } else {
+                found.taken_back = found.taken_back.saturating_sub(bytes);
+            }
+            found.delivered(bytes, true, now);
             found.counters.chunks += 1;
             found.counters.bytes += bytes;
             self.received_bytes += bytes;
@@ -76,24 +67,56 @@ impl Engine {
                 found.health = super::session::Health::Ready;
                 self.nodes.changed = true;
             }
-        } else {
-            found.counters.wasted_chunks += 1;
-            found.counters.wasted_bytes += bytes;
-            self.wasted_bytes += bytes;
-        }
-        if verdict == ChunkVerdict::Unasked {
-            found.unasked_bytes += bytes;
-            if found.unasked_bytes > UNASKED_BYTES {
-                self.close(session, CloseReason::Unasked, now);
-                return verdict;
-            }
         }
         self.line_up(session);
-        if let Some(finished) = finished {
-            self.finished(finished, index, Some(session));
-        }
+        self.finished(finished, index, Some(session));
         self.budget_freed();
-        verdict
+        ChunkVerdict::New
+    }
+
+    /// A chunk has come that has no use and was not verified: it never counts as held, whatever the engine knows of
+    /// it. If it is missing after all, it will be asked for again.
+    pub fn handle_unneeded(&mut self, session: SessionId, index: ChunkIndex, bytes: usize, now: Duration) {
+        self.useless_chunk(session, index, bytes as u64, now);
+    }
+
+    /// A chunk that is not to be kept: the answer to a question, on its way when that was taken back, or unasked.
+    fn useless_chunk(&mut self, session: SessionId, index: ChunkIndex, bytes: u64, now: Duration) -> ChunkVerdict {
+        self.wasted_bytes += bytes;
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return ChunkVerdict::Unasked;
+        };
+        found.counters.wasted_chunks += 1;
+        found.counters.wasted_bytes += bytes;
+        let cost = bytes.max(USELESS_AT_LEAST);
+        if let Some(asked) = found.queue.remove(index) {
+            self.in_flight_bytes -= u64::from(asked.len);
+            found.meter.answered(now.saturating_sub(asked.at));
+            if self.table.drop_copy(index, session) {
+                self.line_up_all();
+            }
+        } else if found.taken_back >= cost {
+            found.taken_back -= cost;
+        } else {
+            self.useless(session, cost, now);
+            return ChunkVerdict::Unasked;
+        }
+        if let Some(found) = self.sessions.get_mut(&session) {
+            found.delivered(bytes, false, now);
+        }
+        self.line_up(session);
+        self.budget_freed();
+        ChunkVerdict::Duplicate
+    }
+
+    /// Something of no use has come that nobody asked for: the session is ended when that is too much. It counts as
+    /// no progress.
+    fn useless(&mut self, session: SessionId, cost: u64, now: Duration) -> bool {
+        let borne = self.sessions.get_mut(&session).is_none_or(|found| found.bears(cost, now));
+        if !borne {
+            self.close(session, CloseReason::Unasked, now);
+        }
+        borne
     }
 
     /// A chunk's bytes are not what its id says: the session is ended, for a ban.
@@ -108,20 +131,29 @@ impl Engine {
         }
     }
 
-    /// NO_CHUNKS came: these will not come, and the peer does not hold them.
+    /// NO_CHUNKS came: these will not come, and the peer does not hold them. That counts only for what it was asked.
     pub fn handle_no_chunks(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {
         let Some(found) = self.sessions.get_mut(&session) else {
             return;
         };
-        let declined: Vec<ChunkIndex> = found
+        let mut declined: Vec<ChunkIndex> = found
             .queue
             .last_to_first()
             .map(|(asked, _)| asked.index)
             .filter(|index| ranges.iter().any(|range| range.start <= *index && index.0 < range.end()))
             .collect();
+        if declined.is_empty() {
+            self.useless(session, USELESS_AT_LEAST * ranges.len() as u64, now);
+            return;
+        }
+        declined.sort_unstable();
         found.counters.declined_chunks += declined.len() as u64;
-        for range in ranges {
-            found.holding.lose(*range, &mut self.table);
+        let mut runs = Vec::new();
+        for index in &declined {
+            push_index(&mut runs, *index);
+        }
+        for run in runs {
+            found.holding.lose(run, &mut self.table);
         }
         for index in declined {
             self.take_back(session, index, false);
@@ -153,26 +185,26 @@ impl Engine {
         };
         let bytes = bytes as u64;
         let asked = found.nodes.remove(id);
-        let wanted = self.nodes.forget(id);
-        found.delivered(bytes, wanted.is_some(), now);
-        if wanted.is_some() {
+        let wanted = self.nodes.forget(id).is_some();
+        if wanted {
+            found.delivered(bytes, true, now);
             found.counters.nodes += 1;
             found.counters.node_bytes += bytes;
             self.node_bytes += bytes;
             if found.health == super::session::Health::Probing {
                 found.health = super::session::Health::Ready;
             }
-        } else if !asked {
-            found.unasked_bytes += bytes;
-            if found.unasked_bytes > UNASKED_BYTES {
-                self.close(session, CloseReason::Unasked, now);
-                return false;
-            }
+        } else if asked {
+            found.delivered(bytes, false, now);
+        } else if found.taken_back >= bytes.max(USELESS_AT_LEAST) {
+            found.taken_back -= bytes.max(USELESS_AT_LEAST);
+        } else if !self.useless(session, bytes, now) {
+            return false;
         }
         // An answer that is still to come from others is allowed for: it counts as asked.
         self.nodes.changed = true;
         self.line_up(session);
-        wanted.is_some()
+        wanted
     }
 
     /// A node's bytes are not what its id says: the session is ended, for a ban.
@@ -185,13 +217,19 @@ impl Engine {
         let Some(found) = self.sessions.get_mut(&session) else {
             return;
         };
+        let mut answers = false;
         for id in ids {
             if found.nodes.remove(id) {
                 self.nodes.drop_asked(id, session, true);
+                answers = true;
             }
         }
-        found.delivered(0, false, now);
-        self.line_up(session);
+        if answers {
+            found.delivered(0, false, now);
+            self.line_up(session);
+        } else {
+            self.useless(session, USELESS_AT_LEAST * ids.len() as u64, now);
+        }
     }
 
     /// A chunk is held now: whoever else was asked for it is told.

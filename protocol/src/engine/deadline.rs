@@ -143,6 +143,7 @@ impl Engine {
             taken.push(asked.index);
         }
         for node in std::mem::take(&mut session.nodes) {
+            session.taken_back += crate::wire::MAX_NODE_BYTES as u64;
             self.nodes.drop_asked(&node, id, false);
         }
         taken.sort_unstable();

@@ -183,7 +183,7 @@ impl Engine {
         }
     }
 
-    /// Takes a chunk back from a session; if `tell`, with a CANCEL.
+    /// Takes a chunk back from a session: with a CANCEL if `tell`, else it is known that it will not come.
     pub(super) fn take_back(&mut self, id: SessionId, index: ChunkIndex, tell: bool) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -191,10 +191,10 @@ impl Engine {
         let Some(asked) = session.queue.remove(index) else {
             return;
         };
-        session.taken_back += u64::from(asked.len);
         self.in_flight_bytes -= u64::from(asked.len);
         self.table.drop_copy(index, id);
         if tell {
+            session.taken_back += u64::from(asked.len);
             self.cancel(id, index);
         }
     }

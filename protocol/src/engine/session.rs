@@ -10,6 +10,7 @@ use super::queue::Queue;
 use super::report::{Counters, SessionReport};
 use super::window::{RateMeter, time_for};
 use crate::hash::NodeId;
+use crate::token_bucket::TokenBucket;
 
 /// Bytes that count as progress while a frame is not whole: a peer that drips does not move.
 const PROGRESS_BYTES: u64 = 16 * 1024;
@@ -17,6 +18,12 @@ const PROGRESS_BYTES: u64 = 16 * 1024;
 const ASSUMED_RATE: u64 = 4 * 1024 * 1024;
 /// Useful bytes after which earlier faults are forgiven.
 const FORGIVEN_AFTER: u64 = 4 * 1024 * 1024;
+/// Bytes of no use that a session may send at once before it is ended, …
+const USELESS_BYTES: u64 = 1024 * 1024;
+/// … and how many more each second: what an honest peer repeats after a loss never adds up.
+const USELESS_RATE: u64 = 16 * 1024;
+/// What a frame or a run of no use costs, however short it is.
+pub(super) const USELESS_AT_LEAST: u64 = 64;
 
 /// Whether and how a session may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +64,8 @@ pub(super) struct Session {
     pub(super) next_steal: Option<Duration>,
     /// Bytes that were taken back and may still come.
     pub(super) taken_back: u64,
-    /// Bytes that it sent without having been asked.
-    pub(super) unasked_bytes: u64,
+    /// What of no use it may still send before it is ended.
+    patience: TokenBucket,
     /// When it last moved forward, or began to have something in flight.
     last_progress: Duration,
     /// Bytes of frames that are not whole, since then.
@@ -86,7 +93,7 @@ impl Session {
             lacks_budget: false,
             next_steal: None,
             taken_back: 0,
-            unasked_bytes: 0,
+            patience: TokenBucket::with_burst(USELESS_RATE, USELESS_BYTES, now),
             last_progress: now,
             partial: 0,
             asked_idle: None,
@@ -145,6 +152,12 @@ impl Session {
         if let Some(asked) = self.asked_idle.take() {
             self.meter.answered(now.saturating_sub(asked));
         }
+    }
+
+    /// Something of no use has come. False if that was too much. What was taken back may still come, and is allowed
+    /// for apart.
+    pub(super) fn bears(&mut self, cost: u64, now: Duration) -> bool {
+        self.patience.try_take(cost.max(USELESS_AT_LEAST), now).is_ok()
     }
 
     /// One more fault in a row.

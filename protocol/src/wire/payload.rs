@@ -284,6 +284,9 @@ impl<'a> Payload<'a> {
             .map(|_| {
                 let start = self.qword()?;
                 let count = self.dword()?;
+                if count == 0 {
+                    return self.wrong("count of a run", count);
+                }
                 if start.checked_add(count.into()).is_none() {
                     return self.wrong("start of a run", start);
                 }

@@ -15,7 +15,7 @@ fn some_bytes(most: usize) -> impl Strategy<Value = Bytes> {
 }
 
 fn ranges() -> impl Strategy<Value = Vec<ChunkRange>> {
-    let range = (0..u64::MAX / 2, any::<u32>());
+    let range = (0..u64::MAX / 2, 1..=u32::MAX);
     vec(range.prop_map(|(start, count)| ChunkRange { start: ChunkIndex(start), count }), 0..=MAX_RANGES)
 }
 
@@ -288,6 +288,15 @@ fn values_without_meaning_are_refused() {
     let mut run_past_the_end = vec![1, 0];
     run_past_the_end.extend([0xff; 12]);
     assert!(matches!(refused(0x13, &run_past_the_end), WireError::Value { field: "start of a run", .. }));
+    for (kind, before) in [(0x13, 0), (0x17, 1)] {
+        let mut second_run_empty = vec![0; before];
+        second_run_empty.extend([2, 0]);
+        for count in [1u32, 0] {
+            second_run_empty.extend(7u64.to_le_bytes());
+            second_run_empty.extend(count.to_le_bytes());
+        }
+        assert!(matches!(refused(kind, &second_run_empty), WireError::Value { field: "count of a run", found: 0, .. }));
+    }
     let part = |count: u64, form: u8, bits: &[u8]| {
         let mut payload = vec![0; 8];
         payload.extend(count.to_le_bytes());

@@ -154,6 +154,43 @@ fn what_nobody_asked_for_is_borne_for_a_while() {
 }
 
 #[test]
+fn what_was_not_verified_is_never_held() {
+    let mut engine = engine(4, &[A]);
+    assert_eq!(wanted(&actions(&mut engine, at(0)), A).len(), 4);
+    engine.handle_unneeded(A, ChunkIndex(0), LEN as usize, at(1));
+    assert!(engine.is_missing(ChunkIndex(0)));
+    assert_eq!(engine.progress().in_flight_bytes, 3 * u64::from(LEN));
+    assert_eq!(wanted(&actions(&mut engine, at(1)), A), [ChunkIndex(0)], "it is asked for again");
+    assert_eq!(report(&engine, A).counters.wasted_bytes, u64::from(LEN));
+}
+
+#[test]
+fn a_flood_of_empty_chunks_ends() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    let floods = |engine: &mut Engine| {
+        (0..100_000).find(|_| {
+            engine.handle_unneeded(A, ChunkIndex(9), 0, at(4000));
+            engine.poll(at(4000)) == Some(Action::Close { session: A, reason: CloseReason::Unasked })
+        })
+    };
+    assert_eq!(floods(&mut engine), Some(1024 * 1024 / 64));
+    assert_eq!(engine.stall(), Some(Stall::NoSession));
+}
+
+#[test]
+fn what_has_no_use_is_no_progress() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_unneeded(A, ChunkIndex(9), 100, at(4000));
+    engine.handle_no_chunks(A, &[ChunkRange::one(ChunkIndex(9))], at(4000));
+    engine.handle_have(A, &[ChunkRange::one(ChunkIndex(1))], at(4000));
+    engine.handle_no_nodes(A, &[node(7)], at(4000));
+    actions(&mut engine, at(5000));
+    assert_eq!(report(&engine, A).wait, Wait::BackOff);
+}
+
+#[test]
 fn the_loser_of_a_copy_is_told_and_not_blamed() {
     let mut engine = engine(1, &[A, B]);
     let first = actions(&mut engine, at(0));
