@@ -4,6 +4,7 @@
 //! way; only `own_node` knows the difference. Results go to stdout, everything for people to stderr, and both only
 //! through `output`. Nothing here knows libp2p or redb.
 
+mod allocator;
 mod args;
 mod commands;
 mod config_file;
@@ -26,6 +27,7 @@ mod testing;
 mod usage;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,12 +39,9 @@ use interrupt::Interrupt;
 use output::{Manner, Output};
 use stop::{Outcome, Stop};
 
-/// glibc's allocator keeps hundreds of MiB after a large import.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    allocator::settle();
     run(std::env::args_os())
 }
 
@@ -111,7 +110,7 @@ fn start_log(arguments: &Arguments) {
         // A command says what happened itself, in one line.
         (false, 0) => {
             if daemon {
-                "warn"
+                "warn,libp2p_kad=error,yamux=error"
             } else {
                 "off"
             }
@@ -122,5 +121,9 @@ fn start_log(arguments: &Arguments) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SHOAL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     // A program that embeds this command line may have its own.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }

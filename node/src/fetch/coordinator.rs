@@ -213,11 +213,7 @@ impl<'a> Coordinator<'a> {
             SessionEvent::Unneeded { index, bytes } => {
                 self.peers.count_wasted(id, bytes as u64);
                 // It was not looked at, so it must not pass for the chunk, should that be missing by now.
-                if self.engine.is_missing(index) {
-                    self.engine.handle_bad_chunk(id, index, now);
-                } else {
-                    self.engine.handle_chunk(id, index, bytes, now);
-                }
+                self.engine.handle_unneeded(id, index, bytes, now);
             }
             SessionEvent::BadChunk { index, bytes } => {
                 self.peers.count_wasted(id, bytes as u64);

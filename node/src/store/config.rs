@@ -16,7 +16,7 @@ pub struct StoreConfig {
     pub writers: usize,
     /// Payload a segment takes before it is sealed (default 1,008 MiB, which keeps its file under 1 GiB).
     pub segment_bytes: u64,
-    /// Bytes handed in and not yet copied into a segment (default 3 groups); beyond that, putting waits.
+    /// Bytes handed in and not yet copied into a segment (default 2 groups); beyond that, putting waits.
     pub queue_bytes: usize,
     /// Cache of the index (default 16 MiB): lookups beyond it go to the system's page cache.
     pub index_cache_bytes: usize,
@@ -36,7 +36,7 @@ impl Default for StoreConfig {
             group_delay: Duration::from_millis(200),
             writers: 2,
             segment_bytes: 1008 << 20,
-            queue_bytes: 3 * group_bytes,
+            queue_bytes: 2 * group_bytes,
             index_cache_bytes: 16 << 20,
             segment_cache_bytes: 1 << 20,
             open_segments: 8,
