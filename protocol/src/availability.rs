@@ -99,6 +99,8 @@ pub struct Availability {
     pages: BTreeMap<u64, Page>,
     /// Chunks of the manifest, once known: nothing at or past it is kept.
     count: Option<u64>,
+    /// How many chunks are in the set.
+    held: u64,
 }
 
 impl Availability {
@@ -135,6 +137,8 @@ impl Availability {
                 self.pages.remove(&last_page);
             }
         }
+        let full: u64 = self.full.iter().map(|(start, end)| (end - start) * PAGE_CHUNKS).sum();
+        self.held = full + self.pages.values().map(ones).sum::<u64>();
     }
 
     /// Whether the chunk is in the set.
@@ -172,11 +176,8 @@ impl Availability {
     }
 
     /// How many chunks are in the set.
-    pub fn len(&self) -> u64 {
-        let full: u64 =
-            self.full.iter().map(|(start, end)| (end - start).saturating_mul(PAGE_CHUNKS)).fold(0, u64::saturating_add);
-        let part: u64 = self.pages.values().flat_map(|bits| bits.iter()).map(|word| u64::from(word.count_ones())).sum();
-        full.saturating_add(part)
+    pub const fn len(&self) -> u64 {
+        self.held
     }
 
     /// Adds one chunk.
@@ -225,7 +226,9 @@ impl Availability {
         let page = index.0 / PAGE_CHUNKS;
         self.unfill(page);
         if let Some(bits) = self.pages.get_mut(&page) {
+            let before = ones(bits);
             clear(bits, index.0 % PAGE_CHUNKS);
+            self.held -= before - ones(bits);
             if bits.iter().all(|word| *word == 0) {
                 self.pages.remove(&page);
             }
@@ -298,11 +301,15 @@ impl Availability {
             return;
         }
         let bits = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_WORDS]));
-        for index in start..end {
-            let at = index % PAGE_CHUNKS;
-            if let Some(word) = bits.get_mut((at / 64) as usize) {
-                *word |= 1 << (at % 64);
-            }
+        let base = page * PAGE_CHUNKS;
+        let (first, last) = (start - base, end - 1 - base);
+        let words = bits.iter_mut().enumerate().take((last / 64) as usize + 1).skip((first / 64) as usize);
+        for (at, word) in words {
+            let low = if at as u64 == first / 64 { first % 64 } else { 0 };
+            let high = if at as u64 == last / 64 { last % 64 } else { 63 };
+            let run = u64::MAX << low & u64::MAX >> (63 - high);
+            self.held += u64::from((run & !*word).count_ones());
+            *word |= run;
         }
         if bits.iter().all(|word| *word == u64::MAX) {
             self.fill_pages(page, page + 1);
@@ -314,10 +321,15 @@ impl Availability {
         if self.full.len() >= self.page_limit() {
             return;
         }
+        let overlap = |from: u64, until: u64| until.min(end).saturating_sub(from.max(start)) * PAGE_CHUNKS;
+        let before = self.full.range(..start).next_back().map_or(0, |(from, until)| overlap(*from, *until));
+        let within: u64 = self.full.range(start..end).map(|(from, until)| overlap(*from, *until)).sum();
+        let mut fresh = (end - start) * PAGE_CHUNKS - before - within;
         let covered: Vec<u64> = self.pages.range(start..end).map(|(page, _)| *page).collect();
         for page in covered {
-            self.pages.remove(&page);
+            fresh -= self.pages.remove(&page).map_or(0, |bits| ones(&bits));
         }
+        self.held += fresh;
         let (mut start, mut end) = (start, end);
         if let Some((before, until)) = self.full.range(..=start).next_back()
             && *until >= start
@@ -355,7 +367,7 @@ impl Availability {
 /// the part before it where that is of the same form and ends where the page begins.
 fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
     let start = page * PAGE_CHUNKS;
-    let held: u64 = bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    let held = ones(bits);
     let run = bits
         .iter()
         .position(|word| *word != u64::MAX)
@@ -381,6 +393,10 @@ fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
         count: PAGE_CHUNKS,
         chunks: PartChunks::Bitmap(encoded.collect()),
     });
+}
+
+fn ones(bits: &Page) -> u64 {
+    bits.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 fn clear(bits: &mut Page, at: u64) {
