@@ -195,29 +195,26 @@ impl Availability {
         match &part.chunks {
             PartChunks::All => self.insert_run(part.start.0, part.end()),
             PartChunks::Bitmap(bits) => {
-                let mut run: Option<(u64, u64)> = None;
-                for (at, byte) in bits.iter().enumerate() {
-                    for bit in 0..8u64 {
-                        let offset = at as u64 * 8 + bit;
-                        if offset >= part.count || byte >> bit & 1 == 0 {
-                            continue;
-                        }
-                        let index = part.start.0.saturating_add(offset);
-                        run = match run {
-                            Some((start, end)) if end == index => Some((start, index.saturating_add(1))),
-                            other => {
-                                if let Some((start, end)) = other {
-                                    self.insert_run(start, end);
-                                }
-                                Some((index, index.saturating_add(1)))
-                            }
-                        };
-                    }
-                }
-                if let Some((start, end)) = run {
-                    self.insert_run(start, end);
+                for (at, bytes) in bits.chunks(8).enumerate() {
+                    let offset = at as u64 * 64;
+                    let word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+                    let word = word & below(part.count.saturating_sub(offset));
+                    let start = part.start.0.saturating_add(offset);
+                    let shift = start % 64;
+                    self.insert_word(start / 64, word << shift);
+                    self.insert_word(start / 64 + 1, word >> 1 >> (63 - shift));
                 }
             }
+        }
+    }
+
+    /// Adds those of the 64 chunks from `number` × 64 whose bit is set.
+    fn insert_word(&mut self, number: u64, word: u64) {
+        let count = self.count.unwrap_or(u64::MAX);
+        let word = word & below(count.saturating_sub(number.saturating_mul(64)));
+        let page = number / PAGE_WORDS as u64;
+        if word != 0 {
+            self.set_words(page, std::iter::once(((number % PAGE_WORDS as u64) as usize, word)));
         }
     }
 
@@ -294,22 +291,32 @@ impl Availability {
     }
 
     fn set_bits(&mut self, page: u64, start: u64, end: u64) {
-        if start >= end || self.page_is_full(page) {
+        if start >= end {
             return;
         }
-        if !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
+        let base = page * PAGE_CHUNKS;
+        let words = (start - base) / 64..=(end - 1 - base) / 64;
+        self.set_words(
+            page,
+            words.map(|at| {
+                let first = base + at * 64;
+                let run = below(end - first) & !below(start.saturating_sub(first));
+                (at as usize, run)
+            }),
+        );
+    }
+
+    /// Adds the bits of these words of a page.
+    fn set_words(&mut self, page: u64, words: impl Iterator<Item = (usize, u64)>) {
+        if self.page_is_full(page) || !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
             return;
         }
         let bits = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_WORDS]));
-        let base = page * PAGE_CHUNKS;
-        let (first, last) = (start - base, end - 1 - base);
-        let words = bits.iter_mut().enumerate().take((last / 64) as usize + 1).skip((first / 64) as usize);
-        for (at, word) in words {
-            let low = if at as u64 == first / 64 { first % 64 } else { 0 };
-            let high = if at as u64 == last / 64 { last % 64 } else { 63 };
-            let run = u64::MAX << low & u64::MAX >> (63 - high);
-            self.held += u64::from((run & !*word).count_ones());
-            *word |= run;
+        for (at, run) in words {
+            if let Some(word) = bits.get_mut(at) {
+                self.held += u64::from((run & !*word).count_ones());
+                *word |= run;
+            }
         }
         if bits.iter().all(|word| *word == u64::MAX) {
             self.fill_pages(page, page + 1);
@@ -393,6 +400,11 @@ fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
         count: PAGE_CHUNKS,
         chunks: PartChunks::Bitmap(encoded.collect()),
     });
+}
+
+/// A word whose lowest `count` bits are set, at most all.
+const fn below(count: u64) -> u64 {
+    if count < 64 { (1 << count) - 1 } else { u64::MAX }
 }
 
 fn ones(bits: &Page) -> u64 {

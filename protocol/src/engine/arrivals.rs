@@ -149,7 +149,7 @@ impl Engine {
 
     /// NO_CHUNKS came: these will not come, and the peer does not hold them. That counts only for what it was asked.
     pub fn handle_no_chunks(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {
-        let Some(found) = self.sessions.get_mut(&session) else {
+        let Some(found) = self.sessions.get(&session) else {
             return;
         };
         let mut declined: Vec<ChunkIndex> = found
@@ -158,11 +158,14 @@ impl Engine {
             .map(|(asked, _)| asked.index)
             .filter(|index| ranges.iter().any(|range| range.start <= *index && index.0 < range.end()))
             .collect();
-        if declined.is_empty() {
-            self.useless(session, USELESS_AT_LEAST * (ranges.len() as u64).max(1), now);
+        let idle = ranges.len().saturating_sub(declined.len()).max(declined.is_empty().into()) as u64;
+        if idle > 0 && !self.useless(session, USELESS_AT_LEAST * idle, now) || declined.is_empty() {
             return;
         }
         declined.sort_unstable();
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
         found.counters.declined_chunks += declined.len() as u64;
         let mut runs = Vec::new();
         for index in &declined {

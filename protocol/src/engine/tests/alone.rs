@@ -209,6 +209,14 @@ fn floods_of_what_is_no_news_end() {
     assert_eq!(borne(|engine| engine.handle_availability(B, &part, at(10))), 252);
     let unasked = [ChunkRange { start: ChunkIndex(300), count: 100 }; 256];
     assert_eq!(borne(|engine| engine.handle_no_chunks(B, &unasked, at(10))), 64);
+    // One of them answers something, and the peer says that it has it after all.
+    let mut asked = vec![ChunkRange { start: ChunkIndex(0), count: 400 }];
+    asked.extend([unasked[0]; 255]);
+    let takes_back = borne(|engine| {
+        engine.handle_no_chunks(B, &asked, at(10));
+        engine.handle_have(B, &[ChunkRange { start: ChunkIndex(0), count: 100 }], at(10));
+    });
+    assert!(takes_back <= 128, "{takes_back}");
     assert_eq!(borne(|engine| engine.handle_no_nodes(B, &[node(1)], at(10))), 16_384);
     assert_eq!(
         borne(|engine| {
