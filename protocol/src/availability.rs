@@ -99,6 +99,8 @@ pub struct Availability {
     pages: BTreeMap<u64, Page>,
     /// Chunks of the manifest, once known: nothing at or past it is kept.
     count: Option<u64>,
+    /// How many chunks are in the set.
+    held: u64,
 }
 
 impl Availability {
@@ -135,6 +137,8 @@ impl Availability {
                 self.pages.remove(&last_page);
             }
         }
+        let full: u64 = self.full.iter().map(|(start, end)| (end - start) * PAGE_CHUNKS).sum();
+        self.held = full + self.pages.values().map(ones).sum::<u64>();
     }
 
     /// Whether the chunk is in the set.
@@ -172,11 +176,8 @@ impl Availability {
     }
 
     /// How many chunks are in the set.
-    pub fn len(&self) -> u64 {
-        let full: u64 =
-            self.full.iter().map(|(start, end)| (end - start).saturating_mul(PAGE_CHUNKS)).fold(0, u64::saturating_add);
-        let part: u64 = self.pages.values().flat_map(|bits| bits.iter()).map(|word| u64::from(word.count_ones())).sum();
-        full.saturating_add(part)
+    pub const fn len(&self) -> u64 {
+        self.held
     }
 
     /// Adds one chunk.
@@ -194,29 +195,26 @@ impl Availability {
         match &part.chunks {
             PartChunks::All => self.insert_run(part.start.0, part.end()),
             PartChunks::Bitmap(bits) => {
-                let mut run: Option<(u64, u64)> = None;
-                for (at, byte) in bits.iter().enumerate() {
-                    for bit in 0..8u64 {
-                        let offset = at as u64 * 8 + bit;
-                        if offset >= part.count || byte >> bit & 1 == 0 {
-                            continue;
-                        }
-                        let index = part.start.0.saturating_add(offset);
-                        run = match run {
-                            Some((start, end)) if end == index => Some((start, index.saturating_add(1))),
-                            other => {
-                                if let Some((start, end)) = other {
-                                    self.insert_run(start, end);
-                                }
-                                Some((index, index.saturating_add(1)))
-                            }
-                        };
-                    }
-                }
-                if let Some((start, end)) = run {
-                    self.insert_run(start, end);
+                for (at, bytes) in bits.chunks(8).enumerate() {
+                    let offset = at as u64 * 64;
+                    let word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+                    let word = word & below(part.count.saturating_sub(offset));
+                    let start = part.start.0.saturating_add(offset);
+                    let shift = start % 64;
+                    self.insert_word(start / 64, word << shift);
+                    self.insert_word(start / 64 + 1, word >> 1 >> (63 - shift));
                 }
             }
+        }
+    }
+
+    /// Adds those of the 64 chunks from `number` × 64 whose bit is set.
+    fn insert_word(&mut self, number: u64, word: u64) {
+        let count = self.count.unwrap_or(u64::MAX);
+        let word = word & below(count.saturating_sub(number.saturating_mul(64)));
+        let page = number / PAGE_WORDS as u64;
+        if word != 0 {
+            self.set_words(page, std::iter::once(((number % PAGE_WORDS as u64) as usize, word)));
         }
     }
 
@@ -225,7 +223,9 @@ impl Availability {
         let page = index.0 / PAGE_CHUNKS;
         self.unfill(page);
         if let Some(bits) = self.pages.get_mut(&page) {
+            let before = ones(bits);
             clear(bits, index.0 % PAGE_CHUNKS);
+            self.held -= before - ones(bits);
             if bits.iter().all(|word| *word == 0) {
                 self.pages.remove(&page);
             }
@@ -291,17 +291,31 @@ impl Availability {
     }
 
     fn set_bits(&mut self, page: u64, start: u64, end: u64) {
-        if start >= end || self.page_is_full(page) {
+        if start >= end {
             return;
         }
-        if !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
+        let base = page * PAGE_CHUNKS;
+        let words = (start - base) / 64..=(end - 1 - base) / 64;
+        self.set_words(
+            page,
+            words.map(|at| {
+                let first = base + at * 64;
+                let run = below(end - first) & !below(start.saturating_sub(first));
+                (at as usize, run)
+            }),
+        );
+    }
+
+    /// Adds the bits of these words of a page.
+    fn set_words(&mut self, page: u64, words: impl Iterator<Item = (usize, u64)>) {
+        if self.page_is_full(page) || !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
             return;
         }
         let bits = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_WORDS]));
-        for index in start..end {
-            let at = index % PAGE_CHUNKS;
-            if let Some(word) = bits.get_mut((at / 64) as usize) {
-                *word |= 1 << (at % 64);
+        for (at, run) in words {
+            if let Some(word) = bits.get_mut(at) {
+                self.held += u64::from((run & !*word).count_ones());
+                *word |= run;
             }
         }
         if bits.iter().all(|word| *word == u64::MAX) {
@@ -314,10 +328,15 @@ impl Availability {
         if self.full.len() >= self.page_limit() {
             return;
         }
+        let overlap = |from: u64, until: u64| until.min(end).saturating_sub(from.max(start)) * PAGE_CHUNKS;
+        let before = self.full.range(..start).next_back().map_or(0, |(from, until)| overlap(*from, *until));
+        let within: u64 = self.full.range(start..end).map(|(from, until)| overlap(*from, *until)).sum();
+        let mut fresh = (end - start) * PAGE_CHUNKS - before - within;
         let covered: Vec<u64> = self.pages.range(start..end).map(|(page, _)| *page).collect();
         for page in covered {
-            self.pages.remove(&page);
+            fresh -= self.pages.remove(&page).map_or(0, |bits| ones(&bits));
         }
+        self.held += fresh;
         let (mut start, mut end) = (start, end);
         if let Some((before, until)) = self.full.range(..=start).next_back()
             && *until >= start
@@ -355,7 +374,7 @@ impl Availability {
 /// the part before it where that is of the same form and ends where the page begins.
 fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
     let start = page * PAGE_CHUNKS;
-    let held: u64 = bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    let held = ones(bits);
     let run = bits
         .iter()
         .position(|word| *word != u64::MAX)
@@ -381,6 +400,15 @@ fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
         count: PAGE_CHUNKS,
         chunks: PartChunks::Bitmap(encoded.collect()),
     });
+}
+
+/// A word whose lowest `count` bits are set, at most all.
+const fn below(count: u64) -> u64 {
+    if count < 64 { (1 << count) - 1 } else { u64::MAX }
+}
+
+fn ones(bits: &Page) -> u64 {
+    bits.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 fn clear(bits: &mut Page, at: u64) {

@@ -52,6 +52,8 @@ proptest! {
         let mut model = BTreeSet::new();
         for step in &steps {
             apply(&mut set, &mut model, step);
+            let known = model.iter().filter(|index| !early || **index < count).count();
+            prop_assert_eq!(set.len(), known as u64);
         }
         set.set_count(count);
         model.retain(|index| *index < count);
@@ -72,6 +74,17 @@ proptest! {
             copy.insert_part(&part);
         }
         prop_assert_eq!(copy, set);
+    }
+}
+
+#[test]
+fn all_that_can_be_numbered_is_counted_once() {
+    let mut set = Availability::default();
+    let all = AvailabilityPart { start: ChunkIndex(0), count: u64::MAX, chunks: PartChunks::All };
+    for _ in 0..2 {
+        set.insert(ChunkIndex(5000));
+        set.insert_part(&all);
+        assert_eq!(set.len(), u64::MAX);
     }
 }
 

@@ -5,30 +5,46 @@ use std::time::Duration;
 use super::Engine;
 use super::action::{ChunkVerdict, CloseReason, SessionId};
 use super::chunks::{Copies, Finished};
-use super::session::USELESS_AT_LEAST;
-use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange, push_index};
+use super::holding::Gain;
+use super::session::{Session, USELESS_AT_LEAST};
+use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange, PartChunks, push_index};
 use crate::hash::NodeId;
+
+/// What a bitmap that tells nothing costs, as a part of its length: a large manifest's may come again now and then.
+const BITMAP_PART: u64 = 16;
 
 impl Engine {
     /// AVAILABILITY came: the peer holds these as well.
-    pub fn handle_availability(&mut self, session: SessionId, part: &AvailabilityPart, _now: Duration) {
-        if let Some(found) = self.sessions.get_mut(&session)
-            && found.holding.gain_part(part, &mut self.table)
-        {
-            self.line_up(session);
+    pub fn handle_availability(&mut self, session: SessionId, part: &AvailabilityPart, now: Duration) {
+        if let Some(found) = self.sessions.get_mut(&session) {
+            let gain = found.holding.gain_part(part, &mut self.table);
+            let bitmap = match &part.chunks {
+                PartChunks::All => 0,
+                PartChunks::Bitmap(bits) => bits.len() as u64,
+            };
+            self.gained(session, gain, bitmap / BITMAP_PART, now);
         }
     }
 
     /// HAVE came: the peer holds these by now.
-    pub fn handle_have(&mut self, session: SessionId, ranges: &[ChunkRange], _now: Duration) {
-        let Some(found) = self.sessions.get_mut(&session) else {
-            return;
-        };
-        let mut offers_more = false;
-        for range in ranges {
-            offers_more |= found.holding.gain(*range, &mut self.table);
+    pub fn handle_have(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {
+        if ranges.is_empty() {
+            self.useless(session, USELESS_AT_LEAST, now);
         }
-        if offers_more {
+        for range in ranges {
+            let Some(found) = self.sessions.get_mut(&session) else {
+                return;
+            };
+            let gain = found.holding.gain(*range, &mut self.table);
+            self.gained(session, gain, 0, now);
+        }
+    }
+
+    /// A session may tell of what it holds as often as it likes, as long as that is news.
+    fn gained(&mut self, session: SessionId, gain: Gain, reading: u64, now: Duration) {
+        let cost = if gain.nothing { USELESS_AT_LEAST + reading } else { gain.idle_looks };
+        let borne = cost == 0 || self.useless(session, cost, now);
+        if borne && gain.offers_more {
             self.line_up(session);
         }
     }
@@ -133,7 +149,7 @@ impl Engine {
 
     /// NO_CHUNKS came: these will not come, and the peer does not hold them. That counts only for what it was asked.
     pub fn handle_no_chunks(&mut self, session: SessionId, ranges: &[ChunkRange], now: Duration) {
-        let Some(found) = self.sessions.get_mut(&session) else {
+        let Some(found) = self.sessions.get(&session) else {
             return;
         };
         let mut declined: Vec<ChunkIndex> = found
@@ -142,11 +158,14 @@ impl Engine {
             .map(|(asked, _)| asked.index)
             .filter(|index| ranges.iter().any(|range| range.start <= *index && index.0 < range.end()))
             .collect();
-        if declined.is_empty() {
-            self.useless(session, USELESS_AT_LEAST * ranges.len() as u64, now);
+        let idle = ranges.len().saturating_sub(declined.len()).max(declined.is_empty().into()) as u64;
+        if idle > 0 && !self.useless(session, USELESS_AT_LEAST * idle, now) || declined.is_empty() {
             return;
         }
         declined.sort_unstable();
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
         found.counters.declined_chunks += declined.len() as u64;
         let mut runs = Vec::new();
         for index in &declined {
@@ -167,7 +186,10 @@ impl Engine {
 
     /// BUSY came: the server has dropped all that was asked of it, and may be asked again after `retry_after`.
     pub fn handle_busy(&mut self, session: SessionId, retry_after: Duration, now: Duration) {
-        self.busy(session, retry_after, now);
+        let idle = self.sessions.get(&session).is_some_and(Session::is_idle);
+        if !idle || self.useless(session, USELESS_AT_LEAST, now) {
+            self.busy(session, retry_after, now);
+        }
     }
 
     /// The chunk is held by other means: another fetch brought it, or it stands twice in the manifest.
@@ -198,7 +220,7 @@ impl Engine {
             found.delivered(bytes, false, now);
         } else if found.taken_back >= bytes.max(USELESS_AT_LEAST) {
             found.taken_back -= bytes.max(USELESS_AT_LEAST);
-        } else if !self.useless(session, bytes, now) {
+        } else if !self.useless(session, bytes.max(USELESS_AT_LEAST), now) {
             return false;
         }
         // An answer that is still to come from others is allowed for: it counts as asked.
@@ -228,7 +250,7 @@ impl Engine {
             found.delivered(0, false, now);
             self.line_up(session);
         } else {
-            self.useless(session, USELESS_AT_LEAST * ids.len() as u64, now);
+            self.useless(session, USELESS_AT_LEAST * (ids.len() as u64).max(1), now);
         }
     }
 

@@ -33,6 +33,9 @@ pub struct EngineConfig {
     /// How much time's worth of data a window holds beyond the round trip, at least. Default 100 ms: it covers the
     /// pauses of disks, schedulers and rate limits.
     pub queue_time: Duration,
+    /// The same in bytes, at most: a fast near session needs no 100 ms, and what is asked for may come to lie in
+    /// memory. Default 8 MiB.
+    pub queue_bytes: u64,
     /// A session with something in flight that moves no 16 KiB for so long is at fault. Default 5 s.
     pub progress_deadline: Duration,
     /// The first rest after that; it doubles each time. Default 1 s.
@@ -57,6 +60,7 @@ impl Default for EngineConfig {
             max_window_bytes: 32 * MIB,
             budget_bytes: 64 * MIB,
             queue_time: Duration::from_millis(100),
+            queue_bytes: 8 * MIB,
             progress_deadline: Duration::from_secs(5),
             back_off: Duration::from_secs(1),
             max_back_off: Duration::from_secs(60),

@@ -17,6 +17,17 @@ pub(super) struct Holding {
     slots: SlotSet,
 }
 
+/// What it meant that a session came to hold more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Gain {
+    /// It held all that already.
+    pub(super) nothing: bool,
+    /// It offers something that nobody has been asked for.
+    pub(super) offers_more: bool,
+    /// Groups that were looked at for nothing.
+    pub(super) idle_looks: u64,
+}
+
 impl Holding {
     pub(super) fn new(chunk_count: Option<u64>) -> Self {
         Self { availability: chunk_count.map_or_else(Availability::default, Availability::new), ..Self::default() }
@@ -47,16 +58,25 @@ impl Holding {
         self.refresh(0, u64::MAX, table);
     }
 
-    /// It holds more. True if that offers something that nobody has been asked for.
-    pub(super) fn gain_part(&mut self, part: &AvailabilityPart, table: &mut ChunkTable) -> bool {
+    /// It holds more.
+    pub(super) fn gain_part(&mut self, part: &AvailabilityPart, table: &mut ChunkTable) -> Gain {
+        let before = self.availability.len();
         self.availability.insert_part(part);
-        self.refresh(part.start.0, part.end(), table)
+        self.gained(before, part.start.0, part.end(), table)
     }
 
-    /// It holds more. True if that offers something that nobody has been asked for.
-    pub(super) fn gain(&mut self, range: ChunkRange, table: &mut ChunkTable) -> bool {
+    /// It holds more.
+    pub(super) fn gain(&mut self, range: ChunkRange, table: &mut ChunkTable) -> Gain {
+        let before = self.availability.len();
         self.availability.insert_range(range);
-        self.refresh(range.start.0, range.end(), table)
+        self.gained(before, range.start.0, range.end(), table)
+    }
+
+    fn gained(&mut self, before: u64, start: u64, end: u64, table: &mut ChunkTable) -> Gain {
+        if self.availability.len() == before {
+            return Gain { nothing: true, ..Gain::default() };
+        }
+        self.refresh(start, end, table)
     }
 
     /// It does not hold these (any more).
@@ -99,20 +119,23 @@ impl Holding {
     }
 
     /// Brings the masks of the groups that hold chunks `start..end` up to date.
-    fn refresh(&mut self, start: u64, end: u64, table: &mut ChunkTable) -> bool {
+    fn refresh(&mut self, start: u64, end: u64, table: &mut ChunkTable) -> Gain {
+        let mut gain = Gain::default();
         if self.full {
-            return false;
+            return gain;
         }
-        let mut offers_more = false;
         if self.availability.is_complete() {
             self.give_up(table);
             self.full = true;
-            return true;
+            gain.offers_more = true;
+            return gain;
         }
-        for (slot, number) in table.groups_between(start / GROUP, end / GROUP) {
-            offers_more |= self.look_at(slot, number, table);
+        for (slot, number) in table.groups_between(start / GROUP, end.saturating_sub(1) / GROUP) {
+            let before = self.mask(slot);
+            gain.offers_more |= self.look_at(slot, number, table);
+            gain.idle_looks += u64::from(self.mask(slot) == before);
         }
-        offers_more
+        gain
     }
 
     fn look_at(&mut self, slot: usize, number: u64, table: &mut ChunkTable) -> bool {

@@ -157,7 +157,7 @@ impl Session {
     /// Something of no use has come. False if that was too much. What was taken back may still come, and is allowed
     /// for apart.
     pub(super) fn bears(&mut self, cost: u64, now: Duration) -> bool {
-        self.patience.try_take(cost.max(USELESS_AT_LEAST), now).is_ok()
+        self.patience.try_take(cost, now).is_ok()
     }
 
     /// One more fault in a row.

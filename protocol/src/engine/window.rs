@@ -68,8 +68,8 @@ impl RateMeter {
 
     /// What to have in flight at most, `share` being this session's part of the budget.
     ///
-    /// Twice the bandwidth × round trip, or the round trip and `queue_time` if that is longer: half of it may drain
-    /// before more is asked for, and the pipe stays full. Never more than has been delivered before (and the initial
+    /// Twice the bandwidth × round trip, or the round trip and `queue_time` (`queue_bytes` at most) if that is longer:
+    /// half of it may drain before more is asked for, and the pipe stays full. Never more than has been delivered before (and the initial
     /// window): so it at most doubles per round trip, however wild a first measurement was.
     pub(super) fn window_bytes(&self, config: &EngineConfig, share: u64) -> u64 {
         let wanted = if self.rate == 0 {
@@ -77,7 +77,9 @@ impl RateMeter {
         } else {
             let round_trip = self.round_trip.unwrap_or(Duration::ZERO);
             let grown = config.initial_window_bytes.saturating_add(self.delivered);
-            bytes_in(self.rate, round_trip + round_trip.max(config.queue_time)).min(grown)
+            let pipe = bytes_in(self.rate, round_trip);
+            let queue = bytes_in(self.rate, config.queue_time).min(config.queue_bytes).max(pipe);
+            pipe.saturating_add(queue).min(grown)
         };
         wanted.min(share).min(config.max_window_bytes).max(config.min_window_bytes)
     }

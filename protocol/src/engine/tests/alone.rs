@@ -178,6 +178,98 @@ fn a_flood_of_empty_chunks_ends() {
     assert_eq!(engine.stall(), Some(Stall::NoSession));
 }
 
+/// How often this can be done before the session is ended.
+fn borne(mut flood: impl FnMut(&mut Engine)) -> usize {
+    let mut engine = engine(400, &[A]);
+    engine.handle_opened(B, at(0));
+    engine.handle_have(B, &[ChunkRange { start: ChunkIndex(0), count: 100 }], at(0));
+    actions(&mut engine, at(0));
+    let ended = |engine: &mut Engine| {
+        actions(engine, at(10)).iter().any(|action| match action {
+            Action::Close { reason, .. } => *reason == CloseReason::Unasked,
+            _ => false,
+        })
+    };
+    (0..100_000)
+        .find(|_| {
+            flood(&mut engine);
+            ended(&mut engine)
+        })
+        .expect("it should end")
+}
+
+#[test]
+fn floods_of_what_is_no_news_end() {
+    let known = ChunkRange { start: ChunkIndex(0), count: 100 };
+    assert_eq!(borne(|engine| engine.handle_have(B, &[known], at(10))), 16_384);
+    assert_eq!(borne(|engine| engine.handle_have(B, &[known; 256], at(10))), 64);
+    assert_eq!(borne(|engine| engine.handle_have(A, &[], at(10))), 16_384);
+    let bitmap = PartChunks::Bitmap(vec![0; 65_536].into());
+    let part = AvailabilityPart { start: ChunkIndex(0), count: 524_288, chunks: bitmap };
+    assert_eq!(borne(|engine| engine.handle_availability(B, &part, at(10))), 252);
+    let unasked = [ChunkRange { start: ChunkIndex(300), count: 100 }; 256];
+    assert_eq!(borne(|engine| engine.handle_no_chunks(B, &unasked, at(10))), 64);
+    // One of them answers something, and the peer says that it has it after all.
+    let mut asked = vec![ChunkRange { start: ChunkIndex(0), count: 400 }];
+    asked.extend([unasked[0]; 255]);
+    let takes_back = borne(|engine| {
+        engine.handle_no_chunks(B, &asked, at(10));
+        engine.handle_have(B, &[ChunkRange { start: ChunkIndex(0), count: 100 }], at(10));
+    });
+    assert!(takes_back <= 128, "{takes_back}");
+    assert_eq!(borne(|engine| engine.handle_no_nodes(B, &[node(1)], at(10))), 16_384);
+    assert_eq!(
+        borne(|engine| {
+            engine.handle_node(B, &node(1), 0, at(10));
+        }),
+        16_384
+    );
+    // The first one answers what was asked.
+    assert_eq!(borne(|engine| engine.handle_busy(A, at(50), at(10))), 16_385);
+}
+
+#[test]
+fn news_and_what_is_repeated_now_and_then_are_borne() {
+    let mut engine = engine(10_000, &[]);
+    engine.handle_opened(A, at(0));
+    let part = |count: u64| {
+        let bits = (0..1250u64).map(|byte| if byte * 8 < count { 0xff } else { 0 }).collect::<Vec<u8>>();
+        AvailabilityPart { start: ChunkIndex(0), count: 10_000, chunks: PartChunks::Bitmap(bits.into()) }
+    };
+    for second in 0..1000 {
+        let now = at(second * 1000);
+        engine.handle_availability(A, &part(second * 8), now);
+        for step in 0..8 {
+            engine.handle_have(A, &[ChunkRange::one(ChunkIndex(second * 8 + step))], now);
+        }
+        for _ in 0..4 {
+            engine.handle_availability(A, &part(second * 8 + 8), now);
+        }
+        engine.handle_no_chunks(A, &[ChunkRange::one(ChunkIndex(9999))], now);
+    }
+    assert_eq!(engine.progress().sessions, 1);
+}
+
+#[test]
+fn who_declines_what_it_was_not_asked_for_still_holds_it() {
+    let mut engine = engine(100, &[A]);
+    let asked = wanted(&actions(&mut engine, at(0)), A);
+    engine.handle_no_chunks(A, &[ChunkRange { start: ChunkIndex(0), count: u32::MAX }], at(1));
+    let again = wanted(&actions(&mut engine, at(1)), A);
+    assert_eq!((asked.len(), again.len()), (10, 10));
+    assert!(again.iter().all(|index| !asked.contains(index)));
+}
+
+#[test]
+fn busy_is_no_longer_than_a_minute() {
+    let mut engine = engine(4, &[A]);
+    actions(&mut engine, at(0));
+    engine.handle_busy(A, Duration::from_millis(u64::from(u32::MAX)), at(10));
+    assert_eq!(engine.stall(), Some(Stall::AllResting { until: at(60_010) }));
+    assert_eq!(actions(&mut engine, at(60_009)), []);
+    assert_eq!(wanted(&actions(&mut engine, at(60_010)), A).len(), 4);
+}
+
 #[test]
 fn what_has_no_use_is_no_progress() {
     let mut engine = engine(4, &[A]);

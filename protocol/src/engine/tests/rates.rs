@@ -9,9 +9,9 @@ use crate::availability::{Availability, ChunkRange};
 
 const MB: u64 = 1_000_000;
 
-/// Lengths around 128 KiB, different each.
+/// Lengths around 77 KiB, different each.
 pub(super) fn lens(count: u64, seed: u64) -> Vec<u32> {
-    (0..count).map(|at| 32_768 + ((at + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 % 196_608).collect()
+    (0..count).map(|at| 16_384 + ((at + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 % 124_928).collect()
 }
 
 /// Runs, and gives the parts per thousand of `rate` that were reached and wasted.
@@ -23,16 +23,20 @@ fn reached(world: &mut World, rate: u64) -> (u64, u64) {
     (reached, world.engine.progress().wasted_bytes * 1000 / total)
 }
 
-fn check_rates(name: &str, rates: &[u64], bytes: u64, least: u64, change: impl Fn(&mut Vec<Peer>)) {
+/// Checks what is reached and wasted with several seeds; gives the most bytes that were in flight at once.
+fn check_rates(name: &str, rates: &[u64], bytes: u64, least: u64, change: impl Fn(&mut Vec<Peer>)) -> u64 {
+    let mut most = 0;
     for seed in 0..5 {
-        let lens = lens(bytes / (130 * 1024), seed);
+        let lens = lens(bytes / (77 * 1024), seed);
         let mut peers: Vec<_> = rates.iter().map(|rate| Peer::seeder(*rate, lens.len() as u64)).collect();
         change(&mut peers);
         let mut world = World::new(EngineConfig::default(), seed, lens, peers);
         let (reached, wasted) = reached(&mut world, rates.iter().sum());
         assert!(reached >= least, "{name}, seed {seed}: {reached} ‰ of the rate");
         assert!(wasted <= 10, "{name}, seed {seed}: {wasted} ‰ wasted");
+        most = most.max(world.most_in_flight);
     }
+    most
 }
 
 #[test]
@@ -61,15 +65,25 @@ fn four_unequal_peers_are_used_to_the_end() {
 
 #[test]
 fn small_content_is_shared_well_too() {
-    check_rates("4 x 20, 40 MB", &[20 * MB; 4], 40 * MB, 900, |_| {});
-    check_rates("5/10/20/40, 40 MB", &[5 * MB, 10 * MB, 20 * MB, 40 * MB], 40 * MB, 850, |_| {});
+    check_rates("4 x 20, 40 MB", &[20 * MB; 4], 40 * MB, 970, |_| {});
+    check_rates("4 x 20, 50 MB, bursts", &[20 * MB; 4], 50 * MB, 970, |peers| {
+        for peer in peers {
+            peer.bursts = true;
+        }
+    });
+    check_rates("5/10/20/40, 40 MB", &[5 * MB, 10 * MB, 20 * MB, 40 * MB], 40 * MB, 950, |_| {});
 }
 
 #[test]
 fn one_fast_peer_is_kept_busy() {
-    check_rates("1 x 1 GB/s, 0.1 ms", &[1000 * MB], 1000 * MB, 970, |peers| {
+    let most = check_rates("1 x 1 GB/s, 0.1 ms", &[1000 * MB], 1000 * MB, 970, |peers| {
         peers[0].delay = Duration::from_micros(50);
     });
+    assert!(most <= 10 * MB, "{most} bytes in flight, all of which may lie in memory");
+    check_rates("1 x 400 MB/s, bursts", &[400 * MB], 1000 * MB, 970, |peers| {
+        peers[0].bursts = true;
+    });
+    check_rates("4 x 250 MB/s", &[250 * MB; 4], 1000 * MB, 970, |_| {});
 }
 
 #[test]

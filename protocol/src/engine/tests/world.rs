@@ -55,6 +55,7 @@ pub(super) struct World {
     pub(super) given: BTreeMap<usize, u64>,
     pub(super) keeps_log: bool,
     pub(super) polls: u64,
+    pub(super) most_in_flight: u64,
     pub(super) order_held: Vec<u64>,
 }
 
@@ -80,6 +81,7 @@ impl World {
             given: BTreeMap::new(),
             keeps_log: false,
             polls: 0,
+            most_in_flight: 0,
             order_held: Vec::new(),
         };
         for at in 0..world.peers.len() {
@@ -173,6 +175,7 @@ impl World {
                 self.at(self.now + delay, Event::Asked(session, action));
             }
         }
+        self.most_in_flight = self.most_in_flight.max(self.engine.progress().in_flight_bytes);
         assert!(self.engine.progress().in_flight_bytes <= self.engine.config.budget_bytes, "over the budget");
     }
 
@@ -384,7 +387,7 @@ impl World {
         let len = self.lens[index.0 as usize];
         self.in_flight.entry(index.0).or_default().remove(&session);
         // A shell verifies nothing that it has already.
-        if self.held.contains(&index.0) && index.0 % 2 == 0 {
+        if self.held.contains(&index.0) && index.0.is_multiple_of(2) {
             self.engine.handle_unneeded(session, index, len as usize, self.now);
             return;
         }
