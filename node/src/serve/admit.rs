@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Serving;
 use super::content::{Known, Served};
 use super::session::{Session, SessionError};
-use crate::frames::{FrameError, FrameReader, write_all};
+use crate::frames::{FrameError, FrameReader, deadline, write_all};
 use crate::network::{PeerId, TransferStream};
 
 /// Requester messages that may wait to be looked at.
@@ -40,8 +40,7 @@ pub(super) async fn turn_away<S: AsyncRead + AsyncWrite>(stream: S) {
     let (read, mut writer) = tokio::io::split(stream);
     let farewell = async {
         let retry_after_ms = u32::try_from(BUSY_RETRY.as_millis()).unwrap_or(u32::MAX);
-        send(&mut writer, &[ServerMessage::Busy { retry_after_ms }]).await?;
-        writer.shutdown().await?;
+        send_last(&mut writer, ServerMessage::Busy { retry_after_ms }).await?;
         // Not to read its OPEN would reset the stream, and the answer with it.
         FrameReader::new(read, Direction::ToServer).fill().await
     };
@@ -70,7 +69,7 @@ where
         Ok(served) => served,
         Err((code, text)) => {
             let close = ServerMessage::Close { code, text: text.to_owned() };
-            return Ok(send(&mut writer, &[close]).await?);
+            return Ok(send_last(&mut writer, close).await?);
         }
     };
     tracing::debug!(%peer, hash = %served.hash, held = served.availability.len(), "serving");
@@ -138,6 +137,13 @@ pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, messages: &[Serv
         message.encode(&mut out);
     }
     write_all(writer, &out).await
+}
+
+/// Writes a last message and ends the writing half in order: a stream that is just dropped is reset, which may lose
+/// what is on its way.
+pub(super) async fn send_last<W: AsyncWrite + Unpin>(writer: &mut W, message: ServerMessage) -> Result<(), FrameError> {
+    send(writer, &[message]).await?;
+    deadline(writer.shutdown()).await
 }
 
 #[cfg(test)]

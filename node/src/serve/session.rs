@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::Serving;
-use super::admit::send;
+use super::admit::{send, send_last};
 use super::chunks::{ChunkSource, Frames};
 use super::content::Served;
 use super::news::{Change, News};
@@ -110,7 +110,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             }
             if stop.is_cancelled() {
                 let close = ServerMessage::Close { code: CloseCode::ShuttingDown, text: "the node stops".to_owned() };
-                return Ok(send(&mut self.writer, &[close]).await?);
+                return Ok(send_last(&mut self.writer, close).await?);
             }
             self.tell_news().await?;
             if !self.wanted_nodes.is_empty() {
