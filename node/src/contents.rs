@@ -1,9 +1,12 @@
 //! What is being fetched right now, so that it can be served at the same time.
 //!
-//! A fetch registers its content here once it knows the root node, and tells which chunks have become durable. A
-//! serving session takes a snapshot and subscribes to what comes after it, without a gap between the two.
+//! A fetch registers its content here once it knows the root node, and tells which chunks have become durable. Fetches
+//! of the same content share one entry, which goes away with the last of them. A serving session takes a snapshot and
+//! subscribes to what comes after it, without a gap between the two; it holds nothing of the entry, so that it learns
+//! when the last fetch ends: its news are closed then.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
@@ -17,82 +20,151 @@ const NEWS: usize = 1024;
 /// A content that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Its hash.
-    pub(crate) hash: ContentHash,
-    /// Its root node.
-    pub(crate) root: Root,
-    /// Which of its chunks are durable. A std mutex: each section is a few bit operations.
-    availability: Mutex<Availability>,
-    news: broadcast::Sender<ChunkRange>,
+    hash: ContentHash,
+    root: Root,
+    /// A std mutex: each section is a few bit operations.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What others are told: what is durable, and what a record says is held even if it has not been looked at yet.
+    told: Availability,
+    /// Chunks that a fetch has found or made durable: what readers wait for.
+    durable: Availability,
+    /// `None` once the last fetch is over.
+    news: Option<broadcast::Sender<ChunkRange>>,
 }
 
 impl Live {
-    /// Which chunks are durable now, and a receiver of those that become so from now on.
-    pub(crate) fn subscribe(&self) -> (Availability, broadcast::Receiver<ChunkRange>) {
-        let availability = self.lock();
-        (availability.clone(), self.news.subscribe())
-    }
-
     /// Notes that chunks have become durable.
     pub(crate) fn add(&self, range: ChunkRange) {
-        let mut availability = self.lock();
-        availability.insert_range(range);
-        // Nobody listening is fine: whoever comes next takes a snapshot.
-        let _ = self.news.send(range);
+        let mut state = self.lock();
+        state.told.insert_range(range);
+        state.durable.insert_range(range);
+        if let Some(news) = &state.news {
+            // Nobody listening is fine: whoever comes next takes a snapshot.
+            let _ = news.send(range);
+        }
     }
 
     /// Whether a chunk is durable.
     pub(crate) fn has(&self, index: ChunkIndex) -> bool {
-        self.lock().contains(index)
+        self.lock().durable.contains(index)
     }
 
-    /// Waits until a chunk is durable.
+    /// Waits until a chunk is durable, or no fetch brings it any more.
     pub(crate) async fn wait_for(&self, index: ChunkIndex) {
-        let (availability, mut news) = self.subscribe();
-        let mut is_here = availability.contains(index);
-        while !is_here {
-            match news.recv().await {
-                Ok(range) => is_here = (range.start.0..range.end()).contains(&index.0),
-                Err(RecvError::Lagged(_)) => is_here = self.has(index),
-                // Cannot be: the sender is a field of this very value.
-                Err(RecvError::Closed) => return,
+        loop {
+            let mut news = {
+                let state = self.lock();
+                match &state.news {
+                    Some(news) if !state.durable.contains(index) => news.subscribe(),
+                    _ => return,
+                }
+            };
+            loop {
+                match news.recv().await {
+                    Ok(range) if (range.start.0..range.end()).contains(&index.0) => return,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => break,
+                }
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Availability> {
-        self.availability.lock().unwrap_or_else(PoisonError::into_inner)
+    fn subscribe(&self) -> Option<Subscription> {
+        let state = self.lock();
+        let news = state.news.as_ref()?.subscribe();
+        Some(Subscription { hash: self.hash, root: self.root.clone(), availability: state.told.clone(), news })
     }
+
+    /// Takes in what one more fetch says is held.
+    fn merge(&self, held: &Availability) {
+        let mut state = self.lock();
+        let before = state.told.len();
+        for part in held.parts() {
+            state.told.insert_part(&part);
+        }
+        if state.told.len() > before {
+            // That may be more than news can carry. Closing them sends subscribers for a new snapshot.
+            state.news = Some(broadcast::channel(NEWS).0);
+        }
+    }
+
+    fn end(&self) {
+        self.lock().news = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A snapshot of a content that is being fetched, and what comes after it.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// Its hash.
+    pub(crate) hash: ContentHash,
+    /// Its root node.
+    pub(crate) root: Root,
+    /// Which of its chunks are held now.
+    pub(crate) availability: Availability,
+    /// Those that become durable from now on. Lagging or closed: look the content up anew.
+    pub(crate) news: broadcast::Receiver<ChunkRange>,
+}
+
+/// A live content and how many fetches have it registered.
+#[derive(Debug)]
+struct Registered {
+    live: Arc<Live>,
+    fetches: usize,
 }
 
 /// The contents that are being fetched.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Contents {
-    /// A std mutex: each section is one map operation.
-    live: Arc<Mutex<HashMap<DiscoveryKey, Arc<Live>>>>,
+    /// A std mutex: each section is one map operation. Taken before that of a [`Live`].
+    live: Arc<Mutex<HashMap<DiscoveryKey, Registered>>>,
 }
 
 impl Contents {
-    /// Makes a content known for as long as the answer lives.
+    /// Makes a content known for as long as the answer lives. `held` is what the caller knows to be held already.
     pub(crate) fn register(&self, hash: ContentHash, root: Root, held: Availability) -> Registration {
-        let (news, _) = broadcast::channel(NEWS);
-        let live = Arc::new(Live { hash, root, availability: Mutex::new(held), news });
         let key = hash.discovery_key();
-        self.lock().insert(key, Arc::clone(&live));
+        let live = match self.lock().entry(key) {
+            Entry::Occupied(mut known) => {
+                known.get_mut().fetches += 1;
+                known.get().live.merge(&held);
+                Arc::clone(&known.get().live)
+            }
+            Entry::Vacant(place) => {
+                let (news, _) = broadcast::channel(NEWS);
+                let state = State { told: held, durable: Availability::new(root.chunks), news: Some(news) };
+                let live = Arc::new(Live { hash, root, state: Mutex::new(state) });
+                place.insert(Registered { live: Arc::clone(&live), fetches: 1 });
+                live
+            }
+        };
         Registration { contents: self.clone(), key, live }
     }
 
-    /// The content with this discovery key, if it is being fetched.
-    pub(crate) fn find(&self, key: &DiscoveryKey) -> Option<Arc<Live>> {
-        self.lock().get(key).cloned()
+    /// Whether a content is being fetched.
+    pub(crate) fn has(&self, key: &DiscoveryKey) -> bool {
+        self.lock().contains_key(key)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<DiscoveryKey, Arc<Live>>> {
+    /// A snapshot of a content and what comes after it, if it is being fetched.
+    pub(crate) fn subscribe(&self, key: &DiscoveryKey) -> Option<Subscription> {
+        self.lock().get(key)?.live.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DiscoveryKey, Registered>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Keeps a content known; dropping it ends that.
+/// Keeps a content known; dropping the last one of a content ends that.
 #[derive(Debug)]
 pub(crate) struct Registration {
     contents: Contents,
@@ -103,9 +175,84 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut live = self.contents.lock();
-        if live.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.live)) {
-            live.remove(&self.key);
+        let mut contents = self.contents.lock();
+        if let Some(known) = contents.get_mut(&self.key) {
+            known.fetches -= 1;
+            if known.fetches == 0 {
+                contents.remove(&self.key);
+                self.live.end();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_protocol::hash::NodeId;
+    use shoal_protocol::manifest::ContentKind;
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    use super::*;
+
+    const CHUNKS: u64 = 10_000;
+
+    fn root() -> Root {
+        let (chunk_root, entry_root) = (Some(NodeId::of(b"chunks")), None);
+        Root { kind: ContentKind::File, bytes: 1, chunks: CHUNKS, entries: 0, small_bytes: 0, chunk_root, entry_root }
+    }
+
+    fn register(contents: &Contents, held: Availability) -> Registration {
+        contents.register(root().content_hash(), root(), held)
+    }
+
+    #[test]
+    fn fetches_of_one_content_share_it_until_the_last_ends() {
+        let contents = Contents::default();
+        let key = root().content_hash().discovery_key();
+        let first = register(&contents, Availability::new(CHUNKS));
+        let mut session = contents.subscribe(&key).unwrap();
+        let second = register(&contents, Availability::new(CHUNKS));
+        drop(first);
+        second.live.add(ChunkRange::one(ChunkIndex(7)));
+        assert_eq!(session.news.try_recv(), Ok(ChunkRange::one(ChunkIndex(7))));
+        assert!(contents.has(&key));
+        let reader = Arc::clone(&second.live);
+        drop(second);
+        assert_eq!(session.news.try_recv(), Err(TryRecvError::Closed), "while a reader still has the content");
+        assert!(!contents.has(&key));
+        assert!(reader.has(ChunkIndex(7)));
+    }
+
+    #[test]
+    fn what_is_held_already_is_told_at_once_but_readers_wait_until_it_is_found() {
+        let contents = Contents::default();
+        let key = root().content_hash().discovery_key();
+        let first = register(&contents, Availability::new(CHUNKS));
+        let mut session = contents.subscribe(&key).unwrap();
+        let second = register(&contents, Availability::all(CHUNKS));
+        assert!(Arc::ptr_eq(&first.live, &second.live));
+        assert_eq!(session.news.try_recv(), Err(TryRecvError::Closed), "it is sent for a new snapshot");
+        assert!(contents.subscribe(&key).unwrap().availability.is_complete());
+        assert!(!second.live.has(ChunkIndex(3)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_through_a_merge_and_until_the_end() {
+        let contents = Contents::default();
+        let first = register(&contents, Availability::new(CHUNKS));
+        let live = Arc::clone(&first.live);
+        let reader = tokio::spawn(async move {
+            live.wait_for(ChunkIndex(3)).await;
+            live.wait_for(ChunkIndex(4)).await;
+        });
+        tokio::task::yield_now().await;
+        let second = register(&contents, Availability::all(CHUNKS));
+        tokio::task::yield_now().await;
+        assert!(!reader.is_finished());
+        second.live.add(ChunkRange::one(ChunkIndex(3)));
+        tokio::task::yield_now().await;
+        assert!(!reader.is_finished());
+        drop((first, second));
+        reader.await.unwrap();
     }
 }

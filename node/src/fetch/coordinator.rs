@@ -366,7 +366,10 @@ impl<'a> Coordinator<'a> {
             self.fetching.store.put_manifest(record.clone()).await?;
             self.job.record = Some(record);
         }
-        let held = Availability::new(root.chunks);
+        let held = match &self.job.record {
+            Some(record) if record.state == ContentState::Complete => Availability::all(root.chunks),
+            _ => Availability::new(root.chunks),
+        };
         self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
         let lone = (root.kind == ContentKind::File).then_some(Shape::File { bytes: root.bytes });
         self.root = Some(root);

@@ -5,6 +5,7 @@ use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
 use shoal_protocol::hash::ChunkId;
 use shoal_protocol::wire::{NoChunksReason, ServerMessage, chunk_frame_header};
 
+use crate::config::SERVE_BATCH_BYTES;
 use crate::manifests::{ChunkRows, ManifestReadError};
 use crate::store::Store;
 
@@ -15,9 +16,11 @@ const CODEC_PLAIN: u8 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     /// All frames, one after the other.
-    pub(super) bytes: Vec<u8>,
-    /// Where each chunk frame ends, and how many bytes of chunk it carries.
-    pub(super) chunks: Vec<(usize, u32)>,
+    pub(super) bytes: BytesMut,
+    /// How many of the bytes are chunks'.
+    pub(super) chunk_bytes: u64,
+    /// The wanted chunks that the frames answer: the first ones.
+    pub(super) answered: Vec<ChunkIndex>,
 }
 
 /// Reads chunks for one session.
@@ -32,19 +35,17 @@ impl ChunkSource {
         Self { store, rows }
     }
 
-    /// The frames for these chunks, in their order. What cannot be read is answered with NO_CHUNKS, so that the
-    /// requester asks elsewhere at once.
-    pub(super) fn frames(&mut self, wanted: &[ChunkIndex]) -> Result<Frames, ManifestReadError> {
-        let mut ids = Vec::with_capacity(wanted.len());
-        for &index in wanted {
-            let leaf = self.rows.leaf_at(index)?;
-            let row = leaf.and_then(|leaf| leaf.rows.get(usize::try_from(index.0 - leaf.first).ok()?));
-            ids.push(row.map(|row| row.id));
-        }
+    /// The frames for the first of these chunks, in their order: as many as make up [`SERVE_BATCH_BYTES`], and at
+    /// least one. What cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once.
+    pub(super) fn frames(&mut self, mut wanted: Vec<ChunkIndex>) -> Result<Frames, ManifestReadError> {
+        let ids = self.batch(&wanted)?;
+        wanted.truncate(ids.len());
         let known: Vec<ChunkId> = ids.iter().flatten().copied().collect();
-        let mut read = self.store.read_chunks(&known)?.into_iter();
-        let mut frames = Frames::default();
+        let read = self.store.read_chunks(&known)?;
+        let capacity = read.iter().flatten().flatten().map(|bytes| frame_bytes(bytes.len())).sum();
+        let mut frames = Frames { bytes: BytesMut::with_capacity(capacity), ..Frames::default() };
         let (mut missing, mut unreadable) = (Vec::<ChunkRange>::new(), Vec::<ChunkRange>::new());
+        let mut read = read.into_iter();
         for (&index, id) in wanted.iter().zip(&ids) {
             match id.and_then(|_| read.next()) {
                 Some(Ok(Some(bytes))) => frames.push_chunk(index, &bytes),
@@ -57,10 +58,27 @@ impl ChunkSource {
         }
         for (reason, ranges) in [(NoChunksReason::NotHeld, missing), (NoChunksReason::Unreadable, unreadable)] {
             if !ranges.is_empty() {
-                frames.push(&ServerMessage::NoChunks { reason, ranges });
+                ServerMessage::NoChunks { reason, ranges }.encode(&mut frames.bytes);
             }
         }
+        frames.answered = wanted;
         Ok(frames)
+    }
+
+    /// The ids of the first chunks that make up a batch; `None` where the row is not held.
+    fn batch(&mut self, wanted: &[ChunkIndex]) -> Result<Vec<Option<ChunkId>>, ManifestReadError> {
+        let mut ids = Vec::new();
+        let mut bytes = 0;
+        for &index in wanted {
+            if bytes >= SERVE_BATCH_BYTES {
+                break;
+            }
+            let leaf = self.rows.leaf_at(index)?;
+            let row = leaf.and_then(|leaf| leaf.rows.get(usize::try_from(index.0 - leaf.first).ok()?));
+            bytes += row.map_or(0, |row| frame_bytes(row.len as usize));
+            ids.push(row.map(|row| row.id));
+        }
+        Ok(ids)
     }
 }
 
@@ -69,12 +87,11 @@ impl Frames {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&chunk_frame_header(index.0, CODEC_PLAIN, length));
         self.bytes.extend_from_slice(bytes);
-        self.chunks.push((self.bytes.len(), length));
+        self.chunk_bytes += u64::from(length);
     }
+}
 
-    fn push(&mut self, message: &ServerMessage) {
-        let mut frame = BytesMut::new();
-        message.encode(&mut frame);
-        self.bytes.extend_from_slice(&frame);
-    }
+/// Bytes of the frame that carries so many bytes of chunk.
+fn frame_bytes(chunk_bytes: usize) -> usize {
+    chunk_frame_header(0, CODEC_PLAIN, 0).len() + chunk_bytes
 }

@@ -1,16 +1,25 @@
 //! What a session serves: a content that is held whole, in part, or being fetched right now.
 
-use std::sync::Arc;
-
-use shoal_protocol::availability::{Availability, ChunkRange};
+use shoal_protocol::availability::Availability;
 use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use shoal_protocol::manifest::Root;
-use tokio::sync::broadcast;
+use tokio::task::spawn_blocking;
 
 use super::Serving;
-use crate::contents::Live;
+use super::news::News;
+use crate::contents::Subscription;
 use crate::manifests::{ManifestReadError, held, read_root};
-use crate::store::{ContentState, Store};
+use crate::store::{ContentState, ManifestRecord, Store};
+
+/// A content that stands behind a discovery key. What there is of it has not been looked at yet, for that may cost a
+/// walk over its manifest.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It is being fetched.
+    Live(Box<Subscription>),
+    /// The store has a record of it.
+    Stored(Box<ManifestRecord>),
+}
 
 /// A content that can be served, and what is there of it.
 #[derive(Debug)]
@@ -18,27 +27,54 @@ pub(super) struct Served {
     pub(super) hash: ContentHash,
     pub(super) root: Root,
     pub(super) availability: Availability,
-    /// Present while the content is being fetched: news of chunks that have become durable.
-    pub(super) live: Option<(Arc<Live>, broadcast::Receiver<ChunkRange>)>,
+    /// Present while the content is being fetched.
+    pub(super) news: Option<News>,
 }
 
-impl Served {
+impl Known {
     /// Finds what stands behind a discovery key. `None`: nothing that this node holds.
     pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
-        if let Some(live) = serving.contents.find(&key) {
-            let (availability, news) = live.subscribe();
-            let (hash, root) = (live.hash, live.root.clone());
-            return Ok(Some(Self { hash, root, availability, live: Some((live, news)) }));
+        if let Some(live) = serving.contents.subscribe(&key) {
+            return Ok(Some(Self::Live(Box::new(live))));
         }
         let store = serving.store.clone();
-        tokio::task::spawn_blocking(move || stored(&store, &key)).await.unwrap_or(Ok(None))
+        let record = spawn_blocking(move || store.manifest_by_key(&key)).await.unwrap_or(Ok(None))?;
+        Ok(record.map(|record| Self::Stored(Box::new(record))))
+    }
+
+    pub(super) fn hash(&self) -> &ContentHash {
+        match self {
+            Self::Live(live) => &live.hash,
+            Self::Stored(record) => &record.hash,
+        }
     }
 }
 
-fn stored(store: &Store, key: &DiscoveryKey) -> Result<Option<Served>, ManifestReadError> {
-    let Some(record) = store.manifest_by_key(key)? else {
-        return Ok(None);
-    };
+impl Served {
+    /// Looks at what is there of a content. `None`: not even its root.
+    pub(super) async fn open(serving: &Serving, known: Known) -> Result<Option<Self>, ManifestReadError> {
+        match known {
+            Known::Live(live) => {
+                let Subscription { hash, root, availability, news } = *live;
+                Ok(Some(Self { hash, root, availability, news: Some(News::new(news)) }))
+            }
+            Known::Stored(record) => {
+                let store = serving.store.clone();
+                spawn_blocking(move || stored(&store, &record)).await.unwrap_or(Ok(None))
+            }
+        }
+    }
+
+    /// Finds out anew what is there. `None`: it is not known any more.
+    pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
+        match Known::find(serving, key).await? {
+            Some(known) => Self::open(serving, known).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn stored(store: &Store, record: &ManifestRecord) -> Result<Option<Served>, ManifestReadError> {
     let Some(root) = read_root(store, &record.hash)? else {
         return Ok(None);
     };
@@ -46,5 +82,5 @@ fn stored(store: &Store, key: &DiscoveryKey) -> Result<Option<Served>, ManifestR
         ContentState::Complete => Availability::all(root.chunks),
         ContentState::Fetching => held(store, &root)?.availability,
     };
-    Ok(Some(Served { hash: record.hash, root, availability, live: None }))
+    Ok(Some(Served { hash: record.hash, root, availability, news: None }))
 }

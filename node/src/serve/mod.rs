@@ -1,20 +1,26 @@
 //! Serving: answering peers who prove that they know a content hash.
 //!
 //! One task accepts streams from the network and starts a task for each session, within limits: beyond them a
-//! requester is told BUSY, never left waiting. Sessions read from the store on threads that may block and share one
+//! requester is told BUSY, never left waiting, and beyond twice the limits its streams are dropped. Sessions read from the store on threads that may block and share one
 //! rate limit. Whom to favour when there is not enough for all is not decided here yet: every session is served as
 //! its turn comes.
 
+mod admit;
 mod chunks;
 mod content;
+mod news;
 mod session;
+mod wants;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{MAX_SERVING_SESSIONS, MAX_SERVING_SESSIONS_PER_PEER};
@@ -38,45 +44,91 @@ pub(crate) struct Serving {
     pub(crate) sessions: AtomicUsize,
 }
 
+/// How long sessions may take to say farewell when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Accepts sessions until told to stop, then ends them all.
 pub(crate) async fn serve(serving: Arc<Serving>, mut inbound: mpsc::Receiver<InboundStream>, stop: CancellationToken) {
-    let mut tasks: JoinSet<PeerId> = JoinSet::new();
-    let mut per_peer: HashMap<PeerId, usize> = HashMap::new();
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let places = Arc::<Places>::default();
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(peer) => forget(&mut per_peer, peer),
-                // A session that panicked is a bug, but not a reason to stop serving. Its place is not given back.
-                Err(error) => tracing::error!(%error, "a serving session broke off"),
+            Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                // A session that panicked is a bug, but not a reason to stop serving.
+                tracing::error!(%error, "a serving session broke off");
             },
             stream = inbound.recv() => match stream {
                 Some(stream) => {
-                    let peer = stream.peer();
-                    let count = per_peer.entry(peer).or_default();
-                    *count += 1;
-                    let busy = *count > MAX_SERVING_SESSIONS_PER_PEER || tasks.len() >= MAX_SERVING_SESSIONS;
-                    let serving = Arc::clone(&serving);
-                    tasks.spawn(async move {
-                        serving.sessions.fetch_add(1, Ordering::Relaxed);
-                        session::run(&serving, stream, busy).await;
-                        serving.sessions.fetch_sub(1, Ordering::Relaxed);
-                        peer
-                    });
+                    let place = Place::take(&serving, &places, stream.peer());
+                    let has_room = place.of_peer <= 2 * MAX_SERVING_SESSIONS_PER_PEER;
+                    if has_room && tasks.len() < 2 * MAX_SERVING_SESSIONS {
+                        tasks.spawn(run(place, stream, stop.clone()));
+                    }
                 }
                 None => break,
             },
         }
     }
+    let farewell = async { while tasks.join_next().await.is_some() {} };
+    // Those that take longer are ended by force.
+    let _ = timeout(FAREWELL, farewell).await;
     tasks.shutdown().await;
 }
 
-fn forget(per_peer: &mut HashMap<PeerId, usize>, peer: PeerId) {
-    if let Some(count) = per_peer.get_mut(&peer) {
-        *count -= 1;
-        if *count == 0 {
-            per_peer.remove(&peer);
+async fn run(place: Place, stream: InboundStream, stop: CancellationToken) {
+    if place.is_served {
+        admit::serve_stream(&place.serving, stream, &stop).await;
+    } else {
+        admit::turn_away(stream).await;
+    }
+}
+
+/// How many streams of each peer are open. A std mutex: each section is one map operation.
+type Places = Mutex<HashMap<PeerId, usize>>;
+
+/// What one stream counts for; dropping it gives that back, however its task ends.
+#[derive(Debug)]
+struct Place {
+    serving: Arc<Serving>,
+    places: Arc<Places>,
+    peer: PeerId,
+    /// How many streams of the peer were open when this one came, with this one.
+    of_peer: usize,
+    /// Whether it is a session, or one too many.
+    is_served: bool,
+}
+
+impl Place {
+    fn take(serving: &Arc<Serving>, places: &Arc<Places>, peer: PeerId) -> Self {
+        let of_peer = {
+            let mut counts = places.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(peer).or_default();
+            *count += 1;
+            *count
+        };
+        let open = serving.sessions.load(Ordering::Relaxed);
+        // Only the task that accepts takes places, so nobody else counts up in between.
+        let is_served = of_peer <= MAX_SERVING_SESSIONS_PER_PEER && open < MAX_SERVING_SESSIONS;
+        if is_served {
+            serving.sessions.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { serving: Arc::clone(serving), places: Arc::clone(places), peer, of_peer, is_served }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_served {
+            self.serving.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+        let mut counts = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = counts.entry(self.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }
