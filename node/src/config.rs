@@ -62,7 +62,7 @@ pub(crate) const MAX_SERVING_SESSIONS_PER_PEER: usize = 16;
 /// Bytes of chunks that a serving session reads from the store in one go: enough to spread the cost of the read over
 /// many chunks, little enough that 100 sessions stay within 100 MiB.
 pub(crate) const SERVE_BATCH_BYTES: usize = 512 * 1024;
-/// How long a requester may take to say what it wants to open, and either side to move one frame.
+/// How long either side may take to move one frame.
 pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a serving session may lie idle: a leecher may wait that long for something new to want.
 pub(crate) const IDLE_SESSION: Duration = Duration::from_secs(600);

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 pub(crate) use bans::Bans;
 use coordinator::Coordinator;
-pub use error::FetchError;
+pub(crate) use error::FetchError;
 pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace};
 
 use crate::api::{FailureKind, Fetched, Phase, Progress};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::manifest::Layout;
 
-pub use error::OutputError;
+pub(crate) use error::OutputError;
 use file::FileOutput;
 use folder::FolderOutput;
 use place::Place;

@@ -9,5 +9,5 @@ mod import;
 mod read;
 pub(crate) mod scan;
 
-pub use error::PublishError;
+pub(crate) use error::PublishError;
 pub(crate) use import::import;

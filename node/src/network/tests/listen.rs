@@ -14,7 +14,10 @@ async fn a_port_in_use_is_named() {
     let taken = first.address().without_peer();
     let error = refused(&taken.to_string()).await;
     assert!(matches!(&error, NetworkError::PortInUse { address } if *address == taken), "{error}");
-    assert_eq!(error.to_string(), format!("cannot listen on {taken}: another program uses that port"));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {taken}: the port is in use by another program; choose another, or 0 for any")
+    );
 
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = format!("/ip4/127.0.0.1/udp/{}/quic-v1", socket.local_addr().unwrap().port());
