@@ -75,6 +75,6 @@ pub(crate) const MAX_CANDIDATES: usize = 256;
 /// For how long a peer that sent wrong bytes is not talked to.
 pub(crate) const BAN: Duration = Duration::from_secs(600);
 /// Verified chunk bytes of one fetch that may wait for the store and the output file.
-pub(crate) const FETCH_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const FETCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// How long a fetch whose sessions bring nothing goes on hoping.
 pub(crate) const STALL: Duration = Duration::from_secs(60);

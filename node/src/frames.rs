@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::config::FRAME_DEADLINE;
 
 /// Room that a buffer for chunks begins with. Frames are slices of it, so a chunk is not copied between the stream and
-/// the store; what straddles two buffers is, which is why it is several times the longest chunk.
-const CHUNK_BUFFER_BYTES: usize = 1024 * 1024;
+/// the store; what straddles two buffers is, which is why it is longer than the longest chunk; and no longer than what the
+/// allocator keeps at hand, or the system would clear every page of it anew.
+const CHUNK_BUFFER_BYTES: usize = 384 * 1024;
 /// A buffer with less room than this is exchanged for a new one before the next read.
 const CHUNK_LEAST_ROOM: usize = 64 * 1024;
 /// The same for a requester's messages, which are small: a server has many sessions.

@@ -4,35 +4,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use shoal_protocol::availability::{Availability, ChunkIndex};
+use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::chunk::VerifiedChunk;
-use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId, Stall};
-use shoal_protocol::hash::{ChunkId, NodeId};
-use shoal_protocol::manifest::{ChunkLeaf, ContentKind, Root};
+use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId};
+use shoal_protocol::hash::NodeId;
+use shoal_protocol::manifest::Root;
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::spawn_blocking;
 
 use super::candidates::Source;
 use super::job::{Goal, Job, Outcome};
 use super::lookup::Lookup;
-use super::manifest::{ManifestCursor, ManifestStep};
+use super::manifest::ManifestCursor;
 use super::peers::{Dialled, Peers};
-use super::repeats::{Looked, Repeats};
+use super::repeats::Repeats;
 use super::rows::Rows;
 use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
 use super::{FetchError, Fetching};
 use crate::api::{Phase, Progress};
-use crate::clock::unix_ms;
-use crate::config::{FETCH_QUEUE_BYTES, STALL};
+use crate::config::FETCH_QUEUE_BYTES;
 use crate::contents::Registration;
 use crate::limiter::Limiter;
-use crate::manifests;
 use crate::network::{Address, PeerId};
-use crate::output::{Output, Shape};
 use crate::rate::RateMeter;
-use crate::store::ContentState;
 
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
 const EVENTS: usize = 512;
@@ -45,25 +40,25 @@ const SWARM_EVERY: Duration = Duration::from_secs(1);
 
 /// One fetch at work.
 pub(super) struct Coordinator<'a> {
-    fetching: &'a Fetching,
-    job: &'a mut Job,
-    started: Instant,
-    engine: Engine,
-    cursor: ManifestCursor,
-    rows: Arc<Rows>,
-    repeats: Repeats,
-    sink: Sink,
-    peers: Peers,
-    lookup: Lookup,
-    events: mpsc::Receiver<(SessionId, SessionEvent)>,
-    root: Option<Root>,
-    registration: Option<Registration>,
-    is_announced: bool,
-    layout_done: bool,
-    last_progress: Instant,
-    ever_opened: bool,
-    told: Instant,
-    rate: RateMeter,
+    pub(super) fetching: &'a Fetching,
+    pub(super) job: &'a mut Job,
+    pub(super) started: Instant,
+    pub(super) engine: Engine,
+    pub(super) cursor: ManifestCursor,
+    pub(super) rows: Arc<Rows>,
+    pub(super) repeats: Repeats,
+    pub(super) sink: Sink,
+    pub(super) peers: Peers,
+    pub(super) lookup: Lookup,
+    pub(super) events: mpsc::Receiver<(SessionId, SessionEvent)>,
+    pub(super) root: Option<Root>,
+    pub(super) registration: Option<Registration>,
+    pub(super) is_announced: bool,
+    pub(super) layout_done: bool,
+    pub(super) last_progress: Instant,
+    pub(super) ever_opened: bool,
+    pub(super) told: Instant,
+    pub(super) rate: RateMeter,
 }
 
 impl<'a> Coordinator<'a> {
@@ -126,7 +121,7 @@ impl<'a> Coordinator<'a> {
         self.finish().await
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -302,121 +297,8 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
-    async fn advance(&mut self) -> Result<(), FetchError> {
-        while !self.layout_done {
-            if self.cursor.is_at_chunks() && !self.engine.needs_layout() {
-                return Ok(());
-            }
-            if self.cursor.is_at_chunks() && !self.job.goal.has_room() {
-                // It is the reader that is slow, not the peers.
-                self.last_progress = Instant::now();
-                return Ok(());
-            }
-            match self.cursor.next()? {
-                ManifestStep::Need(ids) => self.look_up(ids).await?,
-                ManifestStep::Wait => return Ok(()),
-                ManifestStep::Root(root) => self.begin(root).await?,
-                ManifestStep::Layout(layout) => self.open_output(Shape::Folder(layout)).await?,
-                ManifestStep::Entries(entries) => {
-                    self.job.goal.give_entries(entries).await;
-                    // It may be the reader that took its time, not the peers.
-                    self.last_progress = Instant::now();
-                }
-                ManifestStep::Stream(range) => {
-                    if let Some(registration) = &self.registration {
-                        self.job.goal.give_stream(Arc::clone(&registration.live), range);
-                    }
-                }
-                ManifestStep::Chunks(leaf) => self.add_leaf(leaf).await?,
-                ManifestStep::Done => {
-                    self.engine.layout_finished();
-                    self.job.goal.end_leaves();
-                    self.layout_done = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes nodes from the store; asks peers for those that are not there.
-    async fn look_up(&mut self, ids: Vec<NodeId>) -> Result<(), FetchError> {
-        self.cursor.asked(&ids);
-        let store = self.fetching.store.clone();
-        let read = spawn_blocking(move || ids.into_iter().map(|id| (id, store.read_node(&id))).collect::<Vec<_>>());
-        for (id, read) in read.await.map_err(|_| FetchError::Broken)? {
-            match read {
-                Ok(Some(bytes)) => {
-                    self.cursor.supply(id, &bytes)?;
-                }
-                Ok(None) | Err(crate::store::ReadError::Damaged { .. }) => self.engine.want_node(id, self.now()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// The root is known: from here on the content is listed, and can be served while it comes.
-    async fn begin(&mut self, root: Root) -> Result<(), FetchError> {
-        let hash = self.job.hash;
-        self.engine.set_chunk_count(root.chunks, self.now());
-        if self.job.record.is_none() {
-            let name = self.job.name.clone();
-            let record = manifests::record(hash, &root, ContentState::Fetching, name, unix_ms());
-            self.fetching.store.put_manifest(record.clone()).await?;
-            self.job.record = Some(record);
-        }
-        let held = match &self.job.record {
-            Some(record) if record.state == ContentState::Complete => Availability::all(root.chunks),
-            _ => Availability::new(root.chunks),
-        };
-        self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
-        let lone = (root.kind == ContentKind::File).then_some(Shape::File { bytes: root.bytes });
-        self.root = Some(root);
-        match lone {
-            Some(file) => self.open_output(file).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn open_output(&mut self, shape: Shape) -> Result<(), FetchError> {
-        let Goal::Everything { output: Some(plan) } = &self.job.goal else {
-            return Ok(());
-        };
-        let (plan, hash) = (plan.clone(), self.job.hash);
-        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force));
-        let output = output.await.map_err(|_| FetchError::Broken)??;
-        let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
-        self.sink.set_output(output, chunks);
-        Ok(())
-    }
-
-    /// Hands a leaf of the chunk list to the engine, with what is held of it.
-    async fn add_leaf(&mut self, leaf: ChunkLeaf) -> Result<(), FetchError> {
-        let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
-        let store = self.fetching.store.clone();
-        let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
-        let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
-        self.sink.expect(&on_their_way);
-        let missing = known.iter().filter(|known| !**known).count();
-        if missing > 0 {
-            self.rows.insert(&leaf, missing);
-        }
-        let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
-        let now = self.now();
-        self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
-        self.job.goal.give_leaf(&leaf);
-        if let Some(registration) = &self.registration {
-            super::tell_held(&registration.live, leaf.first, &held);
-            if held.contains(&true) {
-                self.announce();
-            }
-        }
-        Ok(())
-    }
-
     /// Tells the DHT that there is something to get here, once.
-    fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         if !std::mem::replace(&mut self.is_announced, true) {
             let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
             // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
@@ -463,43 +345,6 @@ impl<'a> Coordinator<'a> {
             peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
             seeders: 0,
         });
-    }
-
-    /// Gives up when nobody turns up for too long, or those who did bring nothing any more.
-    fn check_patience(&self) -> Result<(), FetchError> {
-        let hash = self.job.hash;
-        let quiet = self.last_progress.elapsed();
-        let candidates = self.peers.candidates();
-        let alone = self.peers.open() == 0;
-        let liars = candidates.liars();
-        if liars > 0 && liars == candidates.len() && alone && quiet >= self.job.timeout.min(STALL) {
-            return Err(FetchError::OnlyLiars { hash, liars });
-        }
-        if !self.ever_opened {
-            if self.started.elapsed() < self.job.timeout {
-                return Ok(());
-            }
-            return Err(match candidates.last_failure() {
-                None if self.peers.dialling() == 0 => {
-                    FetchError::NobodyHasIt { hash, after: self.job.timeout, dht_peers: self.lookup.dht_peers() }
-                }
-                last => FetchError::NoneAnswered {
-                    hash,
-                    found: candidates.len(),
-                    after: self.job.timeout,
-                    last: last.unwrap_or("still dialling").to_owned(),
-                },
-            });
-        }
-        // Nobody there, or nobody who has what is missing: then waiting is for newcomers, as at the beginning.
-        let hopeless = alone || self.engine.stall() == Some(Stall::NobodyHasIt);
-        let patience = if hopeless { self.job.timeout.min(STALL) } else { STALL };
-        if quiet < patience {
-            return Ok(());
-        }
-        let progress = self.engine.progress();
-        let total = self.root.as_ref().map_or(0, |root| root.bytes);
-        Err(FetchError::Stalled { held: progress.held_bytes, total, after: quiet })
     }
 
     async fn finish(mut self) -> Result<Outcome, FetchError> {

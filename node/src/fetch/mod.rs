@@ -4,6 +4,7 @@
 //! a task that verifies what comes; the [`sink`] stores and writes it. The engine decides what to ask of whom, and
 //! nothing else does. A fetch that is dropped leaves in the store what it has verified, and no output.
 
+mod advance;
 mod bans;
 mod candidates;
 mod coordinator;
@@ -12,6 +13,7 @@ mod export;
 mod job;
 mod lookup;
 mod manifest;
+mod patience;
 mod peers;
 mod repeats;
 mod rows;

@@ -15,7 +15,7 @@ use super::PublishError;
 use super::scan::{Scan, Source, Stamp};
 
 /// Bytes that are read before they are cut: several times the longest chunk, so that few chunks straddle.
-const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+const BUFFER_BYTES: usize = 512 * 1024;
 
 /// The chunks of one buffer, in stream order.
 pub(super) type Batch = Vec<Bytes>;

@@ -37,13 +37,21 @@ impl ChunkSource {
 
     /// The frames for the first of these chunks, in their order: as many as make up [`SERVE_BATCH_BYTES`], and at
     /// least one. What cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once.
-    pub(super) fn frames(&mut self, mut wanted: Vec<ChunkIndex>) -> Result<Frames, ManifestReadError> {
+    /// They are made in `buffer`, whose memory has served before: half a MiB from the system for each batch would
+    /// cost more than to fill it.
+    pub(super) fn frames(
+        &mut self,
+        mut wanted: Vec<ChunkIndex>,
+        mut buffer: BytesMut,
+    ) -> Result<Frames, ManifestReadError> {
         let ids = self.batch(&wanted)?;
         wanted.truncate(ids.len());
         let known: Vec<ChunkId> = ids.iter().flatten().copied().collect();
         let read = self.store.read_chunks(&known)?;
         let capacity = read.iter().flatten().flatten().map(|bytes| frame_bytes(bytes.len())).sum();
-        let mut frames = Frames { bytes: BytesMut::with_capacity(capacity), ..Frames::default() };
+        buffer.clear();
+        buffer.reserve(capacity);
+        let mut frames = Frames { bytes: buffer, ..Frames::default() };
         let (mut missing, mut unreadable) = (Vec::<ChunkRange>::new(), Vec::<ChunkRange>::new());
         let mut read = read.into_iter();
         for (&index, id) in wanted.iter().zip(&ids) {

@@ -63,6 +63,8 @@ pub(super) struct Session<'a, W> {
     /// At home when no batch is being read.
     source: Option<ChunkSource>,
     reading: Option<Reading>,
+    /// A buffer that has been sent, for the batch after the next.
+    spare: BytesMut,
     told_providers: Vec<SwarmPeer>,
     /// When the swarm and the contents are to be looked at again.
     next_look: Instant,
@@ -91,6 +93,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             wanted_nodes: VecDeque::new(),
             source: Some(source),
             reading: None,
+            spare: BytesMut::new(),
             told_providers: Vec::new(),
             next_look: now,
             active: now,
@@ -246,6 +249,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         self.wanted.done(&frames.answered);
         self.read_next();
         self.write(&frames).await?;
+        self.spare = frames.bytes;
         self.active = Instant::now();
         Ok(())
     }
@@ -256,8 +260,9 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             return;
         }
         if let Some(mut source) = self.source.take() {
+            let buffer = std::mem::take(&mut self.spare);
             self.reading = Some(spawn_blocking(move || {
-                let frames = source.frames(first);
+                let frames = source.frames(first, buffer);
                 (source, frames)
             }));
         }

@@ -156,23 +156,3 @@ async fn the_quota_of_own_announcements_is_told() {
     node.network.stop_announcing(key(1)).await.unwrap();
     within(node.network.announce(key(3))).await.unwrap();
 }
-
-/// Needs a network interface that carries multicast, which not every machine and container has.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs multicast"]
-async fn on_a_local_network_nodes_find_each_other_unasked() {
-    let local = || {
-        let mut config = config(&[]);
-        config.listen.clear();
-        config.mdns = true;
-        // Strangers on the same wire are none of this test's business.
-        config.network = format!("test-{}", std::process::id()).parse().unwrap();
-        config
-    };
-    let first = start(local()).await;
-    let second = start(local()).await;
-    first.knows(1).await;
-    second.knows(1).await;
-    within(first.network.announce(key(1))).await.unwrap();
-    assert_eq!(second.finds(key(1)).await.peer, first.peer());
-}

@@ -1,0 +1,134 @@
+//! How a fetch walks on in the manifest: nodes from the store or from peers, leaves to the engine.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shoal_protocol::availability::{Availability, ChunkIndex};
+use shoal_protocol::hash::{ChunkId, NodeId};
+use shoal_protocol::manifest::{ChunkLeaf, ContentKind, Root};
+use tokio::task::spawn_blocking;
+
+use super::FetchError;
+use super::coordinator::Coordinator;
+use super::job::Goal;
+use super::manifest::ManifestStep;
+use super::repeats::Looked;
+use crate::clock::unix_ms;
+use crate::manifests;
+use crate::output::{Output, Shape};
+use crate::store::{ContentState, ReadError};
+
+impl Coordinator<'_> {
+    /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
+    pub(super) async fn advance(&mut self) -> Result<(), FetchError> {
+        while !self.layout_done {
+            if self.cursor.is_at_chunks() && !self.engine.needs_layout() {
+                return Ok(());
+            }
+            if self.cursor.is_at_chunks() && !self.job.goal.has_room() {
+                // It is the reader that is slow, not the peers.
+                self.last_progress = Instant::now();
+                return Ok(());
+            }
+            match self.cursor.next()? {
+                ManifestStep::Need(ids) => self.look_up(ids).await?,
+                ManifestStep::Wait => return Ok(()),
+                ManifestStep::Root(root) => self.begin(root).await?,
+                ManifestStep::Layout(layout) => self.open_output(Shape::Folder(layout)).await?,
+                ManifestStep::Entries(entries) => {
+                    self.job.goal.give_entries(entries).await;
+                    // It may be the reader that took its time, not the peers.
+                    self.last_progress = Instant::now();
+                }
+                ManifestStep::Stream(range) => {
+                    if let Some(registration) = &self.registration {
+                        self.job.goal.give_stream(Arc::clone(&registration.live), range);
+                    }
+                }
+                ManifestStep::Chunks(leaf) => self.add_leaf(leaf).await?,
+                ManifestStep::Done => {
+                    self.engine.layout_finished();
+                    self.job.goal.end_leaves();
+                    self.layout_done = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes nodes from the store; asks peers for those that are not there.
+    async fn look_up(&mut self, ids: Vec<NodeId>) -> Result<(), FetchError> {
+        self.cursor.asked(&ids);
+        let store = self.fetching.store.clone();
+        let read = spawn_blocking(move || ids.into_iter().map(|id| (id, store.read_node(&id))).collect::<Vec<_>>());
+        for (id, read) in read.await.map_err(|_| FetchError::Broken)? {
+            match read {
+                Ok(Some(bytes)) => {
+                    self.cursor.supply(id, &bytes)?;
+                }
+                Ok(None) | Err(ReadError::Damaged { .. }) => self.engine.want_node(id, self.now()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The root is known: from here on the content is listed, and can be served while it comes.
+    async fn begin(&mut self, root: Root) -> Result<(), FetchError> {
+        let hash = self.job.hash;
+        self.engine.set_chunk_count(root.chunks, self.now());
+        if self.job.record.is_none() {
+            let name = self.job.name.clone();
+            let record = manifests::record(hash, &root, ContentState::Fetching, name, unix_ms());
+            self.fetching.store.put_manifest(record.clone()).await?;
+            self.job.record = Some(record);
+        }
+        let held = match &self.job.record {
+            Some(record) if record.state == ContentState::Complete => Availability::all(root.chunks),
+            _ => Availability::new(root.chunks),
+        };
+        self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
+        let lone = (root.kind == ContentKind::File).then_some(Shape::File { bytes: root.bytes });
+        self.root = Some(root);
+        match lone {
+            Some(file) => self.open_output(file).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn open_output(&mut self, shape: Shape) -> Result<(), FetchError> {
+        let Goal::Everything { output: Some(plan) } = &self.job.goal else {
+            return Ok(());
+        };
+        let (plan, hash) = (plan.clone(), self.job.hash);
+        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force));
+        let output = output.await.map_err(|_| FetchError::Broken)??;
+        let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
+        self.sink.set_output(output, chunks);
+        Ok(())
+    }
+
+    /// Hands a leaf of the chunk list to the engine, with what is held of it.
+    async fn add_leaf(&mut self, leaf: ChunkLeaf) -> Result<(), FetchError> {
+        let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
+        let store = self.fetching.store.clone();
+        let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
+        let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
+        self.sink.expect(&on_their_way);
+        let missing = known.iter().filter(|known| !**known).count();
+        if missing > 0 {
+            self.rows.insert(&leaf, missing);
+        }
+        let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
+        let now = self.now();
+        self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
+        self.job.goal.give_leaf(&leaf);
+        if let Some(registration) = &self.registration {
+            super::tell_held(&registration.live, leaf.first, &held);
+            if held.contains(&true) {
+                self.announce();
+            }
+        }
+        Ok(())
+    }
+}
