@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use shoal_protocol::hash::NodeId;
 use shoal_protocol::wire::{
     CloseCode, KnownProvider, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_NODES, RequesterMessage, ServerMessage,
