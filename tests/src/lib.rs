@@ -1,6 +1,6 @@
 //! What the end-to-end tests and the benchmark share.
 //!
-//! [`bench`] measures real processes against floors taken in the same run; [`entry`] is the command line under test.
+//! [`mod@bench`] measures real processes against floors taken in the same run; [`entry`] is the command line under test.
 //! [`hostile`] is a peer that speaks the transfer protocol over stock libp2p and lies. The tests themselves are in
 //! `tests/end_to_end`.
 
