@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How the store spends memory and when it commits. The defaults are the measured ones of `docs/decisions/0002`.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// A commit group is written once it holds this many bytes (default 8 MiB). Larger groups mean fewer syncs and
+    /// A commit group is written once it holds this many bytes (default 4 MiB). Larger groups mean fewer syncs and
     /// more memory: each writer keeps 2.5 times this in its cache.
     pub group_bytes: usize,
     /// … or once its first object has waited this long (default 200 ms), which bounds how long an object that comes
@@ -18,7 +18,7 @@ pub struct StoreConfig {
     pub segment_bytes: u64,
     /// Bytes handed in and not yet copied into a segment (default 2 groups); beyond that, putting waits.
     pub queue_bytes: usize,
-    /// Cache of the index (default 16 MiB): lookups beyond it go to the system's page cache.
+    /// Cache of the index (default 8 MiB): lookups beyond it go to the system's page cache.
     pub index_cache_bytes: usize,
     /// Cache of each sealed segment that is open for reading (default 1 MiB).
     pub segment_cache_bytes: usize,
@@ -30,14 +30,14 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        let group_bytes = 8 << 20;
+        let group_bytes = 4 << 20;
         Self {
             group_bytes,
             group_delay: Duration::from_millis(200),
             writers: 2,
             segment_bytes: 1008 << 20,
             queue_bytes: 2 * group_bytes,
-            index_cache_bytes: 16 << 20,
+            index_cache_bytes: 8 << 20,
             segment_cache_bytes: 1 << 20,
             open_segments: 8,
             index_commit_groups: 16,
