@@ -75,7 +75,7 @@ impl Engine {
             } else {
                 found.taken_back = found.taken_back.saturating_sub(bytes);
             }
-            found.delivered(bytes, true, now);
+            self.pauses.add(found.delivered(bytes, true, now));
             found.counters.chunks += 1;
             found.counters.bytes += bytes;
             self.received_bytes += bytes;
@@ -113,6 +113,8 @@ impl Engine {
             }
         } else if found.taken_back >= cost {
             found.taken_back -= cost;
+            // The CANCEL was too late.
+            self.waste.spend(bytes);
         } else {
             self.useless(session, cost, now);
             return ChunkVerdict::Unasked;

@@ -13,6 +13,8 @@ pub(super) const MAX_RUNS: usize = crate::wire::MAX_RANGES;
 const MAX_CHUNKS: usize = 4096;
 /// More is asked for when half of the window is free, or so much of it.
 const REFILL_BYTES: u64 = 1024 * 1024;
+/// Rate assumed where no session has shown any.
+const ASSUMED_RATE: u64 = 4 * 1024 * 1024;
 
 /// How much a session may be asked for now.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +62,41 @@ impl Engine {
     }
 
     /// The window of a session. Its share of the budget is an equal one, or what it has and half of what nobody has:
-    /// so sessions that need little leave it to those that need more, and who comes late still finds some.
+    /// so sessions that need little leave it to those that need more, and who comes late still finds some. Towards the
+    /// end it is the session's part of what is missing, so that all are done at the same time and nothing has to be
+    /// taken over.
     pub(super) fn window_of(&self, session: &Session) -> u64 {
         let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
         let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
         let share = equal.max(session.queue.bytes() + free / 2);
-        session.meter.window_bytes(&self.config, share)
+        let window = session.meter.window_bytes(&self.config, share);
+        if self.table.missing_bytes / 2 >= self.config.budget_bytes {
+            return window;
+        }
+        window.min(self.part_of_the_rest(session).max(session.meter.pipe_bytes()))
+    }
+
+    /// What a session should deliver of what is missing: its rate's part of the rates of all that are at work.
+    fn part_of_the_rest(&self, session: &Session) -> u64 {
+        let (mut rates, mut known, mut unknown) = (0u64, 0u64, 0u64);
+        for other in self.sessions.values().filter(|other| !other.queue.is_empty() || std::ptr::eq(*other, session)) {
+            match other.meter.rate() {
+                0 => unknown += 1,
+                rate => (rates, known) = (rates.saturating_add(rate), known + 1),
+            }
+        }
+        let usual = (rates / known.max(1)).max(1);
+        let own = if session.meter.rate() == 0 { usual } else { session.meter.rate() };
+        let all = u128::from(rates) + u128::from(usual) * u128::from(unknown);
+        let part = u128::from(self.table.missing_bytes) * u128::from(own) / all.max(1);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
+    /// What a session gives of which nothing is known, as far as the others tell.
+    pub(super) fn usual_rate(&self) -> u64 {
+        let rates = self.sessions.values().map(|session| session.meter.rate()).filter(|rate| *rate > 0);
+        let (sum, count) = rates.fold((0u64, 0u64), |(sum, count), rate| (sum.saturating_add(rate), count + 1));
+        sum.checked_div(count).unwrap_or(ASSUMED_RATE)
     }
 
     /// How much the session may be asked for, if that is enough to bother.
@@ -77,7 +108,9 @@ impl Engine {
             Health::Ready => {
                 let size = self.window_of(session);
                 let window = size.saturating_sub(session.queue.bytes());
-                if !session.queue.is_empty() && window < (size / 2).min(REFILL_BYTES) {
+                // The last of it is not to wait for want of a large enough hole.
+                let last = self.table.missing_bytes <= self.in_flight_bytes.saturating_add(REFILL_BYTES);
+                if !session.queue.is_empty() && !last && window < (size / 2).min(REFILL_BYTES) {
                     return None;
                 }
                 Some(Room { window, budget, chunks: MAX_CHUNKS.saturating_sub(session.queue.len()) })

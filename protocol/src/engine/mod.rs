@@ -28,6 +28,7 @@ mod deadline;
 mod fill;
 mod holding;
 mod nodes;
+mod pauses;
 mod queue;
 mod report;
 mod session;
@@ -35,6 +36,7 @@ mod slots;
 mod steal;
 #[cfg(test)]
 mod tests;
+mod waste;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -51,7 +53,9 @@ use crate::availability::ChunkIndex;
 use crate::hash::NodeId;
 use chunks::ChunkTable;
 use nodes::NodeWants;
+use pauses::Pauses;
 use session::{Health, Session};
+use waste::Waste;
 
 /// Decides, for one fetch, what to ask of which session. See the [module](self) for how to drive it.
 #[derive(Debug)]
@@ -76,6 +80,8 @@ pub struct Engine {
     received_bytes: u64,
     wasted_bytes: u64,
     node_bytes: u64,
+    pauses: Pauses,
+    waste: Waste,
 }
 
 impl Engine {
@@ -98,6 +104,8 @@ impl Engine {
             received_bytes: 0,
             wasted_bytes: 0,
             node_bytes: 0,
+            pauses: Pauses::default(),
+            waste: Waste::default(),
         }
     }
 

@@ -113,6 +113,7 @@ impl Engine {
 
     /// True if the node is in flight to as many sessions as it should be.
     fn ask_node(&mut self, id: NodeId, asks: &mut BTreeMap<SessionId, Vec<NodeId>>, now: Duration) -> bool {
+        let usual = self.usual_rate();
         let Some(want) = self.nodes.wants.get_mut(&id) else {
             return true;
         };
@@ -129,7 +130,7 @@ impl Engine {
             })
             .map(|(id, session)| {
                 let slow = session.silence(now) > self.config.node_hedge;
-                (slow, !session.is_proven(), session.nodes.len(), session.drain_time(now), *id)
+                (slow, !session.is_proven(), session.nodes.len(), session.drain_time(usual, now), *id)
             })
             .collect();
         able.sort_unstable();

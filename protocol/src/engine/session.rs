@@ -14,8 +14,6 @@ use crate::token_bucket::TokenBucket;
 
 /// Bytes that count as progress while a frame is not whole: a peer that drips does not move.
 const PROGRESS_BYTES: u64 = 16 * 1024;
-/// Rate assumed of a session that has shown none, where one must be compared with others.
-const ASSUMED_RATE: u64 = 4 * 1024 * 1024;
 /// Useful bytes after which earlier faults are forgiven.
 const FORGIVEN_AFTER: u64 = 4 * 1024 * 1024;
 /// Bytes of no use that a session may send at once before it is ended, …
@@ -133,9 +131,11 @@ impl Session {
         }
     }
 
-    /// A whole chunk or node has come; what was in flight of it is out of the queue already.
-    pub(super) fn delivered(&mut self, bytes: u64, useful: bool, now: Duration) {
+    /// A whole chunk or node has come; what was in flight of it is out of the queue already. Gives how long it had
+    /// paused.
+    pub(super) fn delivered(&mut self, bytes: u64, useful: bool, now: Duration) -> Duration {
         self.answered(now);
+        let pause = now.saturating_sub(self.last_progress);
         self.last_progress = now;
         self.partial = 0;
         let more = !self.is_idle();
@@ -146,6 +146,7 @@ impl Session {
                 self.faults = 0;
             }
         }
+        pause
     }
 
     fn answered(&mut self, now: Duration) {
@@ -186,21 +187,18 @@ impl Session {
         if self.is_idle() { Duration::ZERO } else { now.saturating_sub(self.last_progress) }
     }
 
-    /// The rate to reckon with.
-    pub(super) fn reckoned_rate(&self) -> u64 {
-        match self.meter.rate() {
-            0 => ASSUMED_RATE,
-            rate => rate,
-        }
+    /// The rate to reckon with: its own, as far as that is known, or else what is `usual`.
+    pub(super) fn reckoned_rate(&self, usual: u64, now: Duration) -> u64 {
+        self.meter.reckoned(now).unwrap_or(usual).max(1)
     }
 
     /// How long what is in flight will take, as far as can be told. Silence counts: who has said nothing for a second
     /// is not expected back before another one.
-    pub(super) fn drain_time(&self, now: Duration) -> Duration {
+    pub(super) fn drain_time(&self, usual: u64, now: Duration) -> Duration {
         if self.queue.is_empty() {
             return Duration::ZERO;
         }
-        time_for(self.queue.bytes(), self.reckoned_rate()).max(self.silence(now))
+        time_for(self.queue.bytes(), self.reckoned_rate(usual, now)).max(self.silence(now))
     }
 
     /// Notes what it does from now on.

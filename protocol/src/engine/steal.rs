@@ -1,8 +1,11 @@
 //! Taking over from slower sessions when nothing is left that nobody has been asked for.
 //!
 //! So much is taken over that both are done at the same time. What the slower one has not begun to send is moved, with
-//! a CANCEL at once; what is probably on its way already is asked for a second time only where that is worth much more
-//! than it costs. No chunk is ever in flight more than twice, and the loser gets a CANCEL.
+//! a CANCEL at once. What it has probably read or sent already is asked for a second time only where the other copy is
+//! expected much later, and only as long as that costs less than a hundredth of the fetch ([`Waste`]); beyond that,
+//! only from who is late beyond doubt. No chunk is ever in flight more than twice, and the loser gets a CANCEL.
+//!
+//! [`Waste`]: super::waste::Waste
 
 use std::time::Duration;
 
@@ -17,10 +20,16 @@ use crate::availability::{ChunkIndex, ChunkRange, push_index};
 const RETRY: Duration = Duration::from_millis(20);
 /// The same while nothing at all is in flight elsewhere.
 const RETRY_IDLE: Duration = Duration::from_millis(500);
-/// Who has been silent for so long does not keep a chunk that was asked for twice.
+/// Who has been silent for so long does not keep a chunk that was asked for twice, and is late beyond doubt.
 const SILENT: Duration = Duration::from_secs(1);
+/// Beyond what copies may cost, one has to be worth this.
+const LATE: Duration = Duration::from_millis(500);
 /// A second copy has to be worth at least this.
 const WORTH: Duration = Duration::from_millis(10);
+/// What a server has read ahead, and sends whether it is taken back or not: two batches of half a MiB, …
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+/// … and what waits in buffers on the way.
+const BUFFERED: Duration = Duration::from_millis(20);
 /// What a session that has shown nothing yet may take over, in copies.
 const TENTATIVE_BYTES: u64 = 256 * 1024;
 /// Sessions looked at for something to take over.
@@ -55,7 +64,7 @@ impl Engine {
             .sessions
             .iter()
             .filter(|(id, other)| **id != thief && !other.queue.is_empty())
-            .map(|(id, other)| (other.drain_time(now), *id))
+            .map(|(id, other)| (other.drain_time(self.usual_rate(), now), *id))
             .collect();
         victims.sort_unstable();
         let retry = if victims.is_empty() { RETRY_IDLE } else { RETRY };
@@ -84,7 +93,7 @@ impl Engine {
     fn loot_of(&self, thief: SessionId, victim: SessionId, room: Room, now: Duration) -> Option<Loot> {
         let (taker, giver) = (self.sessions.get(&thief)?, self.sessions.get(&victim)?);
         let probing = taker.health == Health::Probing;
-        let plan = Plan::of(taker, giver, now);
+        let plan = self.plan_of(taker, giver, now);
         if !probing && plan.excess_bytes == 0 {
             return None;
         }
@@ -93,6 +102,7 @@ impl Engine {
             // Two of whom nothing is known must not keep a chunk from those who deliver.
             return Some(Loot::default());
         }
+        let mut allowed = self.waste.left(self.received_bytes + self.table.missing_bytes);
         let (mut loot, mut room, mut taken) = (Loot::default(), room, 0u64);
         for (asked, before) in giver.queue.last_to_first() {
             let len = u64::from(asked.len);
@@ -105,13 +115,14 @@ impl Engine {
                 continue;
             }
             let item = (asked.index, asked.len);
-            if !tentative && before > 0 && before >= plan.on_the_way_bytes {
+            if !tentative && allowed > 0 && before >= plan.on_the_way_bytes {
                 loot.moved.push(item);
             } else if copies.iter().all(Option::is_some) {
                 loot.blocked = before == 0 && !tentative && giver.silence(now) >= SILENT && loot.moved.is_empty();
                 continue;
-            } else if probing || plan.is_worth_a_copy(before + len, taken + len) {
+            } else if plan.is_worth_a_copy(before + len, taken + len, allowed >= len) || probing && allowed >= len {
                 loot.copied.push(item);
+                allowed = allowed.saturating_sub(len);
             } else {
                 continue;
             }
@@ -131,6 +142,7 @@ impl Engine {
             session.counters.stolen_chunks += moved.len() as u64;
         }
         self.line_up(victim);
+        self.waste.spend(loot.copied.iter().map(|(_, len)| u64::from(*len)).sum());
         let mut all: Vec<_> = moved.into_iter().chain(loot.copied).collect();
         all.sort_unstable();
         let mut ranges: Vec<ChunkRange> = Vec::new();
@@ -150,46 +162,58 @@ impl Engine {
             self.actions.push_back(Action::Want { session: thief, ranges: part.to_vec() });
         }
     }
+
+    fn plan_of(&self, taker: &Session, giver: &Session, now: Duration) -> Plan {
+        let usual_rate = self.usual_rate();
+        let usual_pause = self.pauses.usual().unwrap_or(SILENT / 4);
+        let thief_rate = taker.reckoned_rate(usual_rate, now);
+        let round_trip = |session: &Session| session.meter.round_trip().unwrap_or(Duration::ZERO);
+        let start = taker.drain_time(usual_rate, now) + round_trip(taker);
+        let drain = giver.drain_time(usual_rate, now);
+        let victim_rate = rate_of(giver.queue.bytes(), drain).max(1);
+        let ahead = drain.saturating_sub(start);
+        // Drained at the same time: (V - x) / rv = start + x / rt.
+        let both =
+            u128::from(thief_rate) * u128::from(victim_rate) / (u128::from(thief_rate) + u128::from(victim_rate));
+        let buffered = bytes_in(giver.reckoned_rate(usual_rate, now), round_trip(giver) + BUFFERED);
+        Plan {
+            excess_bytes: bytes_in(u64::try_from(both).unwrap_or(u64::MAX), ahead).min(giver.queue.bytes()),
+            on_the_way_bytes: buffered + READ_AHEAD_BYTES,
+            start,
+            thief_rate,
+            victim_rate,
+            victim_silence: giver.silence(now),
+            usual_pause,
+        }
+    }
 }
 
 /// How thief and victim compare.
 struct Plan {
     /// How much to take over so that both are done at the same time.
     excess_bytes: u64,
-    /// What the victim has probably sent or begun to send: the front of its queue.
+    /// What the victim has probably sent or read: the front of its queue.
     on_the_way_bytes: u64,
     /// When the thief can begin.
     start: Duration,
     thief_rate: u64,
     victim_rate: u64,
     victim_silence: Duration,
+    /// What sessions often pause, without being late.
+    usual_pause: Duration,
 }
 
 impl Plan {
-    fn of(taker: &Session, giver: &Session, now: Duration) -> Self {
-        let thief_rate = taker.reckoned_rate();
-        let start = taker.drain_time(now) + taker.meter.round_trip().unwrap_or(Duration::ZERO);
-        let drain = giver.drain_time(now);
-        let victim_rate = rate_of(giver.queue.bytes(), drain).max(1);
-        let ahead = drain.saturating_sub(start);
-        // Drained at the same time: (V - x) / rv = start + x / rt.
-        let both =
-            u128::from(thief_rate) * u128::from(victim_rate) / (u128::from(thief_rate) + u128::from(victim_rate));
-        let round_trip = giver.meter.round_trip().unwrap_or(Duration::ZERO);
-        Self {
-            excess_bytes: bytes_in(u64::try_from(both).unwrap_or(u64::MAX), ahead).min(giver.queue.bytes()),
-            on_the_way_bytes: bytes_in(giver.meter.rate(), round_trip),
-            start,
-            thief_rate,
-            victim_rate,
-            victim_silence: giver.silence(now),
-        }
-    }
-
-    /// Whether the thief would have the chunk in less than half the time.
-    fn is_worth_a_copy(&self, victim_bytes: u64, thief_bytes: u64) -> bool {
-        let by_victim = time_for(victim_bytes, self.victim_rate).max(self.victim_silence);
+    /// Whether the thief would have the chunk in less than half the time; or, where no more copies are allowed, in a
+    /// quarter of a time that is long beyond doubt.
+    fn is_worth_a_copy(&self, victim_bytes: u64, thief_bytes: u64, allowed: bool) -> bool {
+        let silence = if self.victim_silence > self.usual_pause { self.victim_silence } else { Duration::ZERO };
+        let by_victim = time_for(victim_bytes, self.victim_rate).max(silence);
         let by_thief = self.start + time_for(thief_bytes, self.thief_rate);
-        by_victim > by_thief * 2 + WORTH
+        if allowed {
+            by_victim > by_thief * 2 + WORTH.max(self.usual_pause.min(LATE))
+        } else {
+            by_victim > by_thief * 4 + LATE
+        }
     }
 }

@@ -8,6 +8,8 @@ use super::config::EngineConfig;
 const SPAN: Duration = Duration::from_millis(50);
 /// … but the first time over a tenth of it, once so many bytes have come: a fast session shows itself soon.
 const FIRST_BYTES: u64 = 256 * 1024;
+/// Where sessions are compared, a span that has just begun will do once so much has come.
+const RECKONED_BYTES: u64 = 64 * 1024;
 
 /// Measures how fast a session delivers while it has something to deliver.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +27,15 @@ pub(super) struct RateMeter {
 impl RateMeter {
     pub(super) const fn rate(&self) -> u64 {
         self.rate
+    }
+
+    /// The rate, or what the span that is being measured shows so far.
+    pub(super) fn reckoned(&self, now: Duration) -> Option<u64> {
+        if self.rate > 0 {
+            return Some(self.rate);
+        }
+        let passed = now.saturating_sub(self.since?);
+        (self.bytes >= RECKONED_BYTES && !passed.is_zero()).then(|| rate_of(self.bytes, passed))
     }
 
     pub(super) const fn round_trip(&self) -> Option<Duration> {
@@ -82,6 +93,11 @@ impl RateMeter {
             pipe.saturating_add(queue).min(grown)
         };
         wanted.min(share).min(config.max_window_bytes).max(config.min_window_bytes)
+    }
+
+    /// What one round trip takes in.
+    pub(super) fn pipe_bytes(&self) -> u64 {
+        bytes_in(self.rate, self.round_trip.unwrap_or(Duration::ZERO))
     }
 
     fn measured(&mut self, rate: u64) {

@@ -17,5 +17,6 @@ mod golden;
 mod hostile;
 mod refusals;
 mod shapes;
+mod sharing;
 mod support;
 mod versions;

@@ -4,4 +4,6 @@ mod alone;
 mod peer;
 mod random;
 mod rates;
+mod server;
+mod small;
 mod world;

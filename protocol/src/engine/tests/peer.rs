@@ -38,6 +38,8 @@ pub(super) struct Peer {
     pub(super) gains: Vec<(Duration, ChunkRange)>,
     /// Whether the rate comes from a token bucket, in bursts, instead of a steady line.
     pub(super) bursts: bool,
+    /// Bytes that it reads ahead, and that no CANCEL reaches any more.
+    pub(super) commits: u64,
 }
 
 impl Peer {
@@ -50,6 +52,7 @@ impl Peer {
             holds: Availability::all(chunks),
             gains: Vec::new(),
             bursts: false,
+            commits: 1024 * 1024,
         }
     }
 }

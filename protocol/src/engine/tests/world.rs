@@ -1,16 +1,16 @@
 //! A small world of peers with rates, delays and faults, to run the engine in. Time is simulated; every run is a
 //! function of its seed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::*;
 use super::peer::{Nature, Peer};
+use super::server::Server;
 use crate::availability::ChunkRange;
-use crate::token_bucket::TokenBucket;
 
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Open(usize),
     End(usize),
     Gain(usize, ChunkRange),
@@ -24,17 +24,6 @@ enum Event {
     Timer,
 }
 
-/// The serving end of a session.
-#[derive(Debug)]
-struct Server {
-    peer: usize,
-    wants: VecDeque<ChunkIndex>,
-    serving: bool,
-    busy_left: u32,
-    bucket: Option<TokenBucket>,
-    served: u64,
-}
-
 pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) lens: Vec<u32>,
@@ -44,8 +33,8 @@ pub(super) struct World {
     pub(super) now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
-    servers: BTreeMap<SessionId, Server>,
-    sessions: u32,
+    pub(super) servers: BTreeMap<SessionId, Server>,
+    pub(super) sessions: u32,
     pub(super) held: BTreeSet<u64>,
     /// Chunks in flight as the actions have it: chunk → sessions.
     in_flight: BTreeMap<u64, BTreeSet<SessionId>>,
@@ -134,7 +123,7 @@ impl World {
         true
     }
 
-    fn at(&mut self, when: Duration, event: Event) {
+    pub(super) fn at(&mut self, when: Duration, event: Event) {
         self.sequence += 1;
         self.events.insert((when, self.sequence), event);
     }
@@ -264,115 +253,14 @@ impl World {
             }
             Event::Decline(session, index) => {
                 if let Some(server) = self.servers.get(&session) {
-                    self.peers[server.peer].holds.remove(index);
-                    self.in_flight.entry(index.0).or_default().remove(&session);
+                    // What had been taken back before says nothing to the engine: it may ask once more.
+                    if self.in_flight.entry(index.0).or_default().remove(&session) {
+                        self.peers[server.peer].holds.remove(index);
+                    }
                     self.engine.handle_no_chunks(session, &[ChunkRange::one(index)], self.now);
                 }
             }
         }
-    }
-
-    fn open(&mut self, at: usize) {
-        self.sessions += 1;
-        let session = SessionId(self.sessions);
-        let peer = &self.peers[at];
-        let busy_left = if let Nature::Busy(times) = peer.nature { times } else { 0 };
-        let bucket = peer.bursts.then(|| TokenBucket::new(peer.rate, self.now));
-        let server = Server { peer: at, wants: VecDeque::new(), serving: false, busy_left, bucket, served: 0 };
-        let parts = peer.holds.parts();
-        self.servers.insert(session, server);
-        self.engine.handle_opened(session, self.now);
-        for part in parts {
-            self.engine.handle_availability(session, &part, self.now);
-        }
-    }
-
-    fn asked(&mut self, session: SessionId, action: Action) {
-        let Some(server) = self.servers.get_mut(&session) else {
-            return;
-        };
-        let peer = &self.peers[server.peer];
-        let delay = peer.delay;
-        match action {
-            Action::Want { .. } if server.busy_left > 0 => {
-                server.busy_left -= 1;
-                server.wants.clear();
-                self.at(self.now + delay, Event::Busy(session));
-            }
-            Action::Want { ranges, .. } => {
-                server.wants.extend(ranges.iter().flat_map(ChunkRange::indices));
-                if !server.serving {
-                    server.serving = true;
-                    self.at(self.now, Event::Serve(session));
-                }
-            }
-            Action::Cancel { ranges, .. } => {
-                server.wants.retain(|index| !ranges.iter().any(|run| run.indices().any(|other| other == *index)));
-            }
-            Action::WantNodes { ids, .. } => {
-                let mute = matches!(peer.nature, Nature::Silent | Nature::Drips);
-                for id in ids.into_iter().filter(|_| !mute) {
-                    self.at(self.now + delay, Event::Node(session, id));
-                }
-            }
-            Action::Close { .. } => {}
-        }
-    }
-
-    /// Sends the next chunk.
-    fn serve(&mut self, session: SessionId) {
-        let now = self.now;
-        let Some(server) = self.servers.get_mut(&session) else {
-            return;
-        };
-        let peer = &self.peers[server.peer];
-        let delay = peer.delay;
-        match peer.nature {
-            Nature::Silent => return,
-            Nature::Drips => {
-                self.at(now + delay, Event::Piece(session, 1));
-                self.at(now + Duration::from_secs(1), Event::Serve(session));
-                return;
-            }
-            Nature::Stalls(from, until) if from <= now && now < until => {
-                self.at(until, Event::Serve(session));
-                return;
-            }
-            _ => {}
-        }
-        let Some(index) = server.wants.pop_front() else {
-            server.serving = false;
-            return;
-        };
-        let len = u64::from(self.lens[index.0 as usize]);
-        if let Some(wait) = server.bucket.as_mut().and_then(|bucket| bucket.try_take(len, now).err()) {
-            server.wants.push_front(index);
-            self.at(now + wait, Event::Serve(session));
-            return;
-        }
-        server.served += 1;
-        if let Nature::Declines(every) = peer.nature
-            && index.0 % every == 0
-        {
-            self.at(now + delay, Event::Decline(session, index));
-            self.at(now, Event::Serve(session));
-            return;
-        }
-        let right = peer.nature != Nature::Lies;
-        // A bucket's burst passes at line rate.
-        let rate = if server.bucket.is_some() { 1_000_000_000 } else { peer.rate };
-        let takes = window::time_for(len, rate);
-        if takes > Duration::from_millis(200) {
-            let pieces = (takes.as_millis() / 100) as u32;
-            for piece in 1..pieces {
-                self.at(
-                    now + delay + takes * piece / pieces,
-                    Event::Piece(session, (len / u64::from(pieces)) as usize),
-                );
-            }
-        }
-        self.at(now + takes + delay, Event::Chunk(session, index, right));
-        self.at(now + takes, Event::Serve(session));
     }
 
     fn arrive(&mut self, session: SessionId, index: ChunkIndex, right: bool) {

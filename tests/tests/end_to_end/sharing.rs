@@ -1,0 +1,26 @@
+//! Several providers at once: what each gives, and how little comes twice.
+
+use shoal_testnet::command::FetchOptions;
+
+use crate::support::{cluster, fetch_and_compare, run, sample};
+
+#[test]
+fn small_contents_from_several_peers_come_once() {
+    run(async {
+        let cluster = cluster(4).await;
+        for (seed, bytes) in [1, 2, 3, 4, 6, 8, 10].map(|mb| (mb, mb * 1_000_000 + mb * 31_337)) {
+            let file = sample(cluster.folder(), &format!("file-{seed}"), bytes, seed);
+            let providers = if seed % 2 == 0 { 2 } else { 3 };
+            let mut hash = String::new();
+            for provider in 0..providers {
+                hash = cluster.node(provider).shoal().publish(&file).await.unwrap().hash.to_string();
+            }
+            let peers = (0..providers).map(|provider| cluster.node(provider).addresses()[0].clone()).collect();
+            let options = FetchOptions { peers, ..FetchOptions::default() };
+            let output = cluster.folder().join(format!("out-{seed}"));
+            let fetched = fetch_and_compare(&cluster.node(3).shoal(), &hash, &output, options, &file).await;
+            let allowed = (bytes / 100).max(256 * 1024);
+            assert!(fetched.wasted_bytes <= allowed, "{} of {bytes} bytes came twice", fetched.wasted_bytes);
+        }
+    });
+}
