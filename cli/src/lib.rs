@@ -8,7 +8,6 @@ mod allocator;
 mod args;
 mod commands;
 mod config_file;
-mod duration;
 mod escape;
 mod interrupt;
 mod link;
@@ -18,7 +17,6 @@ mod paths;
 mod progress;
 mod session;
 mod settings;
-mod size;
 mod stop;
 mod table;
 mod target;
@@ -33,6 +31,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use shoal_node::api::FailureKind;
+// Scenario files are read with the same units as flags.
+use shoal_testnet::{duration, size};
 
 use args::Arguments;
 use interrupt::Interrupt;

@@ -11,10 +11,14 @@ pub mod cluster;
 pub mod command;
 pub mod content;
 pub mod demo;
+pub mod duration;
 pub mod error;
 pub mod node;
 pub mod process_group;
+pub mod report;
 pub mod resources;
+pub mod scenario;
+pub mod size;
 pub mod tree;
 pub mod wait;
 

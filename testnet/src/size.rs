@@ -18,7 +18,10 @@ const UNITS: [(&str, u64); 11] = [
 const MAX_FRACTION_DIGITS: u32 = 18;
 
 /// Reads a size in bytes.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// A line for the person who wrote it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size; write it like 64KiB, 10GB or 1.5GiB");
     let lower = text.trim().to_ascii_lowercase();
     let (number, unit) = match UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, *unit))) {
@@ -47,22 +50,31 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a rate in bytes a second; `/s` may be left out.
-pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// A line for the person who wrote it.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
     let size = text.trim().strip_suffix("/s").unwrap_or(text);
     parse_size(size).map_err(|error| error.replace("is not a size", "is not a rate"))
 }
 
 /// Reads a rate that bounds something: `0` means no bound.
-pub(crate) fn parse_limit(text: &str) -> Result<Limit, String> {
+///
+/// # Errors
+/// A line for the person who wrote it.
+pub fn parse_limit(text: &str) -> Result<Limit, String> {
     parse_rate(text).map(|rate| Limit((rate > 0).then_some(rate)))
 }
 
 /// Most bytes a second, or no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit(pub(crate) Option<u64>);
+pub struct Limit(
+    /// Bytes a second; `None` for no bound.
+    pub Option<u64>,
+);
 
 /// A size for people: three or more digits, powers of 1024.
-pub(crate) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     const NAMES: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -81,7 +93,7 @@ pub(crate) fn show_size(bytes: u64) -> String {
 }
 
 /// A rate for people.
-pub(crate) fn show_rate(bytes_per_second: u64) -> String {
+pub fn show_rate(bytes_per_second: u64) -> String {
     format!("{}/s", show_size(bytes_per_second))
 }
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Reads a duration.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// A line for the person who wrote it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration; write it like 500ms, 30s, 5m or 1h30m");
     let too_long = || format!("{text:?} is too long");
     let mut rest = text.trim();
@@ -28,7 +31,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration for people, in the one or two units that matter.
-pub(crate) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{} ms", duration.subsec_millis()),
@@ -41,7 +44,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 }
 
 /// How long before `now_ms` something was, for people; both in milliseconds of Unix time.
-pub(crate) fn show_age(then_ms: u64, now_ms: u64) -> String {
+pub fn show_age(then_ms: u64, now_ms: u64) -> String {
     match now_ms.saturating_sub(then_ms) / 1_000 {
         0..=59 => "just now".to_owned(),
         seconds @ 60..=3_599 => format!("{} min ago", seconds / 60),

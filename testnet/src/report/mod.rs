@@ -1,0 +1,222 @@
+//! What came of a run, of real nodes or simulated ones: a table for people, JSON, and pictures.
+//!
+//! A [`Report`] is plain data: times are microseconds since the run began, nodes and contents go by their place in
+//! the lists. [`judge`] adds what the scenario demands. [`Report::text`], [`Report::pictures`] and
+//! [`Report::write_to`] show it. Numbers are integers and nothing depends on the machine, so equal reports are equal
+//! bytes.
+
+mod completion;
+mod files;
+mod judge;
+mod matrix;
+mod svg;
+mod text;
+mod traffic;
+
+use serde::{Deserialize, Serialize};
+
+pub use files::ReportError;
+pub use judge::judge;
+pub use svg::Picture;
+
+/// All that a run showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What ran.
+    pub kind: RunKind,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What its plan was drawn from.
+    pub seed: u64,
+    /// Every node, in the scenario's order.
+    pub nodes: Vec<NodeReport>,
+    /// Every content, in the scenario's order.
+    pub contents: Vec<ContentReport>,
+    /// Every fetch.
+    pub fetches: Vec<FetchReport>,
+    /// Who sent how many chunk bytes to whom that were kept; pairs without any are left out.
+    pub transfers: Vec<Transfer>,
+    /// What happened, in order.
+    pub events: Vec<Happened>,
+    /// How far everything was at moments of the run, in order; the pictures are drawn from it.
+    pub samples: Vec<Sample>,
+    /// The least time in which it could have been done, in microseconds, if rates are limited.
+    pub lower_bound_us: Option<u64>,
+    /// Length of the run in microseconds.
+    pub length_us: u64,
+    /// More figures of one kind of run, for people: a name and a value with its unit.
+    pub figures: Vec<Figure>,
+    /// What the scenario demands and what was found; empty until it is judged.
+    pub checks: Vec<Check>,
+}
+
+/// What ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// Real processes.
+    Cluster,
+    /// Virtual peers on a virtual clock.
+    Simulation,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: String,
+    /// The group that it belongs to.
+    pub group: String,
+    /// Chunk bytes that it sent, by its own count.
+    pub sent_bytes: u64,
+    /// Chunk bytes that it took in, by its own count.
+    pub received_bytes: u64,
+    /// The most memory that it had, in bytes, where that is known.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// One content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentReport {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Its content hash, if it has one.
+    pub hash: Option<String>,
+    /// Its bytes.
+    pub bytes: u64,
+    /// The nodes that published it, by their places, liars not among them.
+    pub publishers: Vec<usize>,
+}
+
+/// One fetch, with all its attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchReport {
+    /// The node's place.
+    pub node: usize,
+    /// The content's place.
+    pub content: usize,
+    /// When it began; `None` if it never did.
+    pub started_us: Option<u64>,
+    /// When it was over, if it was.
+    pub ended_us: Option<u64>,
+    /// How it ended.
+    pub outcome: FetchOutcome,
+    /// How often it was asked for: a node that dies or fails is asked again.
+    pub attempts: u32,
+    /// Chunk bytes that came and were kept, over all attempts that told.
+    pub fetched_bytes: u64,
+    /// Bytes that were held already.
+    pub reused_bytes: u64,
+    /// Chunk bytes that came in vain, over all attempts that told.
+    pub wasted_bytes: u64,
+}
+
+/// How a fetch ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum FetchOutcome {
+    /// It is whole and equal to the original.
+    Done,
+    /// It is not done, and its node was in no state to: dead, paused, cut off or full at the end.
+    Excused(String),
+    /// It is not done.
+    Failed(String),
+    /// It ended, and what it wrote or kept is not what was published.
+    Wrong(String),
+}
+
+/// Bytes from one node to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The sender's place.
+    pub from: usize,
+    /// The receiver's place.
+    pub to: usize,
+    /// Chunk bytes.
+    pub bytes: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// When.
+    pub at_us: u64,
+    /// What, in words.
+    pub what: String,
+    /// Whether it was a fault, or the end of one: marked in the pictures.
+    pub fault: bool,
+}
+
+/// How far everything was at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When.
+    pub at_us: u64,
+    /// Bytes done of each fetch, in the order of the fetches; may be empty where there are too many.
+    pub done_bytes: Vec<u64>,
+    /// Chunk bytes that all nodes together had sent by then, publishers and others apart.
+    pub sent: SentBy,
+}
+
+/// Who had sent how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SentBy {
+    /// The nodes that published something.
+    pub publishers: u64,
+    /// All others.
+    pub others: u64,
+}
+
+/// A figure for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// How much, with the unit.
+    pub value: String,
+}
+
+/// Something that the scenario demands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is demanded.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// Whether that will do.
+    pub passed: bool,
+}
+
+impl Report {
+    /// Whether every check passed. False as long as it was not judged.
+    pub fn passed(&self) -> bool {
+        !self.checks.is_empty() && self.checks.iter().all(|check| check.passed)
+    }
+
+    /// The time from the first start of a fetch of this content to the last end of one, in microseconds.
+    pub fn span_us(&self, content: usize) -> Option<u64> {
+        let of_it = || self.fetches.iter().filter(move |fetch| fetch.content == content);
+        let first = of_it().filter_map(|fetch| fetch.started_us).min()?;
+        let last = of_it().filter_map(|fetch| fetch.ended_us).max()?;
+        Some(last.saturating_sub(first))
+    }
+
+    /// How long the fetches that are done took, in microseconds, the quickest first.
+    pub fn durations_us(&self) -> Vec<u64> {
+        let done = self.fetches.iter().filter(|fetch| fetch.outcome == FetchOutcome::Done);
+        let mut all: Vec<u64> =
+            done.filter_map(|fetch| Some(fetch.ended_us?.saturating_sub(fetch.started_us?))).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The duration that so many percent of the fetches that are done did not exceed.
+    pub fn percentile_us(&self, percent: usize) -> Option<u64> {
+        let all = self.durations_us();
+        let place = (all.len() * percent).div_ceil(100).saturating_sub(1);
+        all.get(place).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! A report as a table for people.
+
+use super::judge::{name, percent};
+use super::{FetchOutcome, Report, RunKind};
+use crate::size::{show_rate, show_size};
+
+/// Fetches that have a line each; more are told by their quantiles.
+const MAX_LINES: usize = 40;
+
+impl Report {
+    /// The report for people: fetches, figures, checks. Many lines, each ended by a line feed.
+    pub fn text(&self) -> String {
+        let kind = match self.kind {
+            RunKind::Cluster => "real nodes",
+            RunKind::Simulation => "simulated nodes",
+        };
+        let mut out = format!("{}: {} {kind}, seed {}\n\n", self.scenario, self.nodes.len(), self.seed);
+        if self.fetches.len() <= MAX_LINES {
+            out += &aligned(&self.fetch_rows());
+            out.push('\n');
+        }
+        out += &aligned(&self.figure_rows());
+        out.push('\n');
+        for check in &self.checks {
+            let word = if check.passed { "ok  " } else { "FAIL" };
+            out += &format!("{word}  {}: {}\n", check.what, check.found);
+        }
+        out
+    }
+
+    fn fetch_rows(&self) -> Vec<[String; 8]> {
+        let heads = ["NODE", "CONTENT", "BEGAN", "TOOK", "RATE", "FETCHED", "IN VAIN", "OUTCOME"];
+        let mut rows = vec![heads.map(str::to_owned)];
+        for fetch in &self.fetches {
+            let took = fetch.ended_us.zip(fetch.started_us).map(|(end, start)| end.saturating_sub(start));
+            let per_second = |took: u64| u128::from(fetch.fetched_bytes) * 1_000_000 / u128::from(took.max(1));
+            let rate = took.map(|took| show_rate(u64::try_from(per_second(took)).unwrap_or(u64::MAX)));
+            let again = if fetch.attempts > 1 { format!(" (asked {} times)", fetch.attempts) } else { String::new() };
+            let outcome = match &fetch.outcome {
+                FetchOutcome::Done => "done".to_owned(),
+                FetchOutcome::Excused(why) => format!("not done: {why}"),
+                FetchOutcome::Failed(why) => format!("FAILED: {why}"),
+                FetchOutcome::Wrong(why) => format!("WRONG: {why}"),
+            };
+            rows.push([
+                name(self, fetch.node).to_owned(),
+                self.contents.get(fetch.content).map_or("?", |content| &content.name).to_owned(),
+                fetch.started_us.map_or("-".to_owned(), seconds),
+                took.map_or("-".to_owned(), seconds),
+                rate.unwrap_or_else(|| "-".to_owned()),
+                show_size(fetch.fetched_bytes),
+                show_size(fetch.wasted_bytes),
+                outcome + &again,
+            ]);
+        }
+        rows
+    }
+
+    fn figure_rows(&self) -> Vec<[String; 2]> {
+        let mut rows = Vec::new();
+        let mut put = |name: &str, value: String| rows.push([name.to_owned(), value]);
+        if let Some(bound) = self.lower_bound_us {
+            put("lower bound", seconds(bound));
+        }
+        let times = [("half of the fetches done in", 50), ("90 % in", 90), ("99 % in", 99), ("the last in", 100)];
+        for (words, share) in times {
+            if let Some(time) = self.percentile_us(share) {
+                put(words, seconds(time));
+            }
+        }
+        let wasted: u64 = self.fetches.iter().map(|fetch| fetch.wasted_bytes).sum();
+        let kept: u64 = self.fetches.iter().map(|fetch| fetch.fetched_bytes).sum();
+        put("bytes kept", show_size(kept));
+        put("bytes in vain", format!("{} ({})", show_size(wasted), percent(wasted, kept)));
+        for content in &self.contents {
+            let sent = self.transfers.iter().filter(|transfer| content.publishers.contains(&transfer.from));
+            let sent: u64 = sent.map(|transfer| transfer.bytes).sum();
+            put(&format!("sent by publishers of {}", content.name), show_size(sent));
+        }
+        if let Some(most) = self.nodes.iter().filter_map(|node| node.peak_memory_bytes).max() {
+            put("most memory of a node", show_size(most));
+        }
+        put("length of the run", seconds(self.length_us));
+        for figure in &self.figures {
+            put(&figure.name, figure.value.clone());
+        }
+        rows
+    }
+}
+
+pub(super) fn seconds(micros: u64) -> String {
+    format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000)
+}
+
+/// Rows with their columns aligned to the left, two spaces apart.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        out += cells.collect::<Vec<_>>().join("  ").trim_end();
+        out.push('\n');
+    }
+    out
+}
