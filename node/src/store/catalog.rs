@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::backend::Faults;
 use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
-use super::record::ManifestRecord;
+use super::record::{ContentState, ManifestRecord};
 use super::rows::ID_BYTES;
 
 const RECORDS: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifests");
@@ -29,8 +29,10 @@ const QUEUE: usize = 64;
 /// One change of the catalog.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    /// Adds the record or replaces the one with the same hash.
+    /// Adds the record, or brings the one with the same hash up to date.
     Put(ManifestRecord),
+    /// Notes that not all of it is held.
+    Incomplete(ContentHash),
     /// Forgets the record.
     Remove(ContentHash),
     /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
@@ -184,8 +186,13 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Troubl
         Change::Put(record) => {
             let key = record.hash.discovery_key();
             transaction.open_table(KEYS)?.insert(key.as_bytes(), record.hash.as_bytes())?;
-            write_record(transaction, record)
+            let record = match read_record(transaction, &record.hash)? {
+                Some(known) => updated(known, record),
+                None => record.clone(),
+            };
+            write_record(transaction, &record)
         }
+        Change::Incomplete(hash) => change_record(transaction, hash, |record| record.state = ContentState::Fetching),
         Change::Remove(hash) => {
             transaction.open_table(KEYS)?.remove(hash.discovery_key().as_bytes())?;
             let mut found = false;
@@ -195,19 +202,46 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Troubl
             Ok(found)
         }
         Change::Touch(hash, now) => {
-            let mut record = None;
-            for table in [RECORDS, COPIES] {
-                let table = transaction.open_table(table)?;
-                let value = table.get(hash.as_bytes())?;
-                record = record.or_else(|| value.and_then(|value| ManifestRecord::decode(hash, value.value()).ok()));
-            }
-            let Some(record) = record else {
-                return Ok(false);
-            };
-            let last_used_unix_ms = record.last_used_unix_ms.max(*now);
-            write_record(transaction, &ManifestRecord { last_used_unix_ms, ..record })
+            change_record(transaction, hash, |record| record.last_used_unix_ms = record.last_used_unix_ms.max(*now))
         }
     }
+}
+
+/// What stands in the catalog when `news` of a content comes that is known. Whether it is pinned and since when it is
+/// here stays as it was; that all of it is held is not taken back by somebody who begins to fetch it.
+fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
+    let is_complete = [known.state, news.state].contains(&ContentState::Complete);
+    ManifestRecord {
+        state: if is_complete { ContentState::Complete } else { ContentState::Fetching },
+        name: news.name.clone().or(known.name),
+        pinned: known.pinned,
+        created_unix_ms: known.created_unix_ms,
+        last_used_unix_ms: known.last_used_unix_ms.max(news.last_used_unix_ms),
+        ..news.clone()
+    }
+}
+
+fn change_record(
+    transaction: &WriteTransaction,
+    hash: &ContentHash,
+    change: impl FnOnce(&mut ManifestRecord),
+) -> Result<bool, Trouble> {
+    let Some(mut record) = read_record(transaction, hash)? else {
+        return Ok(false);
+    };
+    change(&mut record);
+    write_record(transaction, &record)
+}
+
+fn read_record(transaction: &WriteTransaction, hash: &ContentHash) -> Result<Option<ManifestRecord>, Trouble> {
+    for table in [RECORDS, COPIES] {
+        let table = transaction.open_table(table)?;
+        let value = table.get(hash.as_bytes())?;
+        if let Some(Ok(record)) = value.map(|value| ManifestRecord::decode(hash, value.value())) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 fn write_record(transaction: &WriteTransaction, record: &ManifestRecord) -> Result<bool, Trouble> {

@@ -199,12 +199,21 @@ impl Store {
         reader::holds(self.shared(), ids.iter().map(NodeId::as_bytes))
     }
 
-    /// Adds or replaces a content's record; it is durable on return. Dropped while waiting, it may happen or not.
+    /// Adds a content's record, or brings the one that is there up to date: its pin and its first time stay, its last
+    /// use and its state never go back. Durable on return; dropped while waiting, it may happen or not.
     ///
     /// # Errors
     /// The disk's.
     pub async fn put_manifest(&self, record: ManifestRecord) -> Result<(), StoreError> {
         self.shared().catalog.change(Change::Put(record)).await.map(drop)
+    }
+
+    /// Notes, durably, that not all of a content is held; says whether there is a record.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn incomplete_manifest(&self, hash: ContentHash) -> Result<bool, StoreError> {
+        self.shared().catalog.change(Change::Incomplete(hash)).await
     }
 
     /// Forgets a content's record, durably; says whether there was one. Its chunks stay.

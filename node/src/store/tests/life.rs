@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use shoal_protocol::hash::{ChunkId, NodeId};
 
 use super::super::record::tests::sample;
-use super::super::{CATALOG_FILE, FORMAT_VERSION, INDEX_FILE, ManifestRecord, SEGMENTS_FOLDER};
+use super::super::{CATALOG_FILE, ContentState, FORMAT_VERSION, INDEX_FILE, ManifestRecord, SEGMENTS_FOLDER};
 use super::*;
 
 #[test]
@@ -129,6 +129,26 @@ fn more_than_the_queue_holds_waits_for_room() {
 }
 
 #[test]
+fn what_is_recorded_as_whole_is_not_taken_back_by_a_fetch_that_began_before() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let fetching = sample("a");
+    let complete = ManifestRecord { state: ContentState::Complete, last_used_unix_ms: 90, ..fetching.clone() };
+    let recorded = || store.manifest(&fetching.hash).unwrap().unwrap();
+    wait(store.put_manifest(complete.clone())).unwrap();
+    // A fetch that looked before the publish was done knows of no record, and writes its own.
+    let late = ManifestRecord { name: None, pinned: false, created_unix_ms: 80, ..fetching.clone() };
+    wait(store.put_manifest(late)).unwrap();
+    assert_eq!(recorded(), complete);
+    // What turns out to be damaged is another matter.
+    assert!(wait(store.incomplete_manifest(fetching.hash)).unwrap());
+    assert_eq!(recorded(), ManifestRecord { state: ContentState::Fetching, ..complete.clone() });
+    assert!(!wait(store.incomplete_manifest(sample("c").hash)).unwrap());
+    wait(store.put_manifest(complete.clone())).unwrap();
+    assert_eq!(recorded(), complete);
+}
+
+#[test]
 fn an_object_that_is_too_large_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let store = open(home.path());
@@ -147,9 +167,9 @@ fn records_are_kept_replaced_touched_and_removed() {
         store.put_manifest(b.clone()).await.unwrap();
         assert!(store.touch_manifest(b.hash, 99).await.unwrap());
         assert!(!store.touch_manifest(sample("c").hash, 99).await.unwrap());
-        store.put_manifest(ManifestRecord { pinned: false, ..a.clone() }).await.unwrap();
+        store.put_manifest(ManifestRecord { name: Some("new".into()), ..a.clone() }).await.unwrap();
     });
-    let a = ManifestRecord { pinned: false, ..a };
+    let a = ManifestRecord { name: Some("new".into()), ..a };
     let b = ManifestRecord { last_used_unix_ms: 99, ..b };
     let check = |store: &Store| {
         let mut expected = vec![a.clone(), b.clone()];

@@ -46,7 +46,8 @@ fn run(seed: u64) {
                 let record =
                     ManifestRecord { created_unix_ms: rng.next_u64(), ..sample(&below(&mut rng, 5).to_string()) };
                 wait(store.put_manifest(record.clone())).unwrap();
-                model.records.insert(record.hash, record);
+                // Since when it is here stays as it was.
+                model.records.entry(record.hash).or_insert(record);
             }
             5 => {
                 let hash = sample(&below(&mut rng, 5).to_string()).hash;
