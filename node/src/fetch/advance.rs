@@ -25,6 +25,9 @@ impl Coordinator<'_> {
             if self.cursor.is_at_chunks() && !self.engine.needs_layout() {
                 return Ok(());
             }
+            if self.repeats.is_full() || self.sink.is_full() {
+                return Ok(());
+            }
             if self.cursor.is_at_chunks() && !self.job.goal.has_room() {
                 // It is the reader that is slow, not the peers.
                 self.last_progress = Instant::now();

@@ -162,7 +162,7 @@ impl Fetching {
     async fn incomplete(&self, job: &mut Job) -> Result<(), FetchError> {
         if let Some(record) = &mut job.record {
             record.state = ContentState::Fetching;
-            self.store.put_manifest(record.clone()).await?;
+            self.store.incomplete_manifest(job.hash).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange, push_index};
+use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
 use shoal_protocol::chunk::VerifiedChunk;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -13,6 +13,10 @@ use super::writer::OutputWriter;
 use crate::contents::Live;
 use crate::output::Output;
 use crate::store::{Ingest, Seq, Store};
+
+/// Runs of chunks that may wait to become durable before no more places are looked up, 24 bytes each. What the store
+/// has room for is far less; repeated chunks may stand at many places.
+const MAX_UNSETTLED: usize = 128 * 1024;
 
 /// Takes chunks in.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(super) struct Sink {
     /// Chunks that have been handed to the output.
     written: Availability,
     /// Chunks on their way into the store, oldest first.
-    unsettled: VecDeque<(Seq, ChunkIndex)>,
+    unsettled: VecDeque<(Seq, ChunkRange)>,
     /// Stands for the last chunk that was put.
     last: Seq,
 }
@@ -66,14 +70,19 @@ impl Sink {
         let seq = self.ingest.put_chunk(chunk).await?;
         // One that was pending already has the number of its first time.
         self.last = self.last.max(seq);
-        self.unsettled.push_back((self.last, index));
+        self.unsettled.push_back((self.last, ChunkRange::one(index)));
         Ok(())
     }
 
     /// Notes further places of chunks that have been put: they become durable with them. Nothing is written there now;
     /// the end of the fetch sees to that, from the store.
-    pub(super) fn expect(&mut self, places: &[ChunkIndex]) {
-        self.unsettled.extend(places.iter().map(|index| (self.last, *index)));
+    pub(super) fn expect(&mut self, places: &[ChunkRange]) {
+        self.unsettled.extend(places.iter().map(|places| (self.last, *places)));
+    }
+
+    /// Whether so much waits to become durable that no more places should be added. Ends by itself.
+    pub(super) fn is_full(&self) -> bool {
+        self.unsettled.len() >= MAX_UNSETTLED
     }
 
     /// Waits until something that was put has become durable. For ever, when nothing is on its way.
@@ -93,11 +102,16 @@ impl Sink {
         self.ingest.check()?;
         let settled = *self.settled.borrow_and_update();
         let mut ranges: Vec<ChunkRange> = Vec::new();
-        while let Some(&(seq, index)) = self.unsettled.front()
+        while let Some(&(seq, run)) = self.unsettled.front()
             && seq <= settled
         {
             self.unsettled.pop_front();
-            push_index(&mut ranges, index);
+            match ranges.last_mut() {
+                Some(last) if last.end() == run.start.0 && last.count.checked_add(run.count).is_some() => {
+                    last.count += run.count;
+                }
+                _ => ranges.push(run),
+            }
         }
         for range in &ranges {
             live.add(*range);
