@@ -123,7 +123,8 @@ pub(crate) struct PublishArgs {
     /// The name in the link [default: the last part of the path]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Store and exit without telling anybody; a later `shoal daemon` serves it
+    /// Store and exit without telling anybody; the next node that runs in this home announces and serves it, as all
+    /// that the home holds
     #[arg(long)]
     pub(crate) no_serve: bool,
     #[command(flatten)]

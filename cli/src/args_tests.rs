@@ -68,6 +68,8 @@ fn wrong_usage_names_the_flag_and_the_reason() {
     check_wrong("shoal cat HASH --range -5", &["--range"]);
     check_wrong("shoal fetch HASH --in-place", &["--in-place"]);
     check_wrong("shoal fecth HASH", &["fecth", "'fetch'"]);
+    check_wrong("shoal daemon --network Main", &["--network", "'M'", "a-z", "see `shoal daemon --help`"]);
+    check_wrong("shoal daemon --listen /ip4/1.2.3/tcp/4", &["--listen", "/ip4/1.2.3/tcp/4"]);
     check_wrong("shoal list -q -v", &["--quiet", "--verbose"]);
 }
 

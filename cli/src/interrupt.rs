@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use shoal_node::api::Failure;
 use tokio_util::sync::CancellationToken;
 
 use crate::stop::{Outcome, Stop};
@@ -53,9 +54,35 @@ impl Interrupt {
         }
     }
 
+    /// Waits until the person wants to stop; an error if the node breaks off before.
+    pub(crate) async fn or_broken(&self, broken: impl Future<Output = Failure>) -> Outcome {
+        tokio::select! {
+            biased;
+            () = self.wait() => Ok(()),
+            failure = broken => Err(failure.into()),
+        }
+    }
+
     /// Does what Ctrl-C does.
     #[cfg(test)]
     pub(crate) fn press(&self) {
         self.token.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_node::api::FailureKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_breaks_off_ends_the_wait_with_exit_code_1() {
+        let failure = Failure::new(FailureKind::Failed, "the node broke off");
+        let interrupt = Interrupt::default();
+        let ended = interrupt.or_broken(std::future::ready(failure.clone())).await.unwrap_err();
+        assert_eq!((ended.exit_code(), &ended), (1, &Stop::Failure(failure.clone())));
+        interrupt.press();
+        assert_eq!(interrupt.or_broken(std::future::ready(failure)).await, Ok(()));
     }
 }

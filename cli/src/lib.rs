@@ -8,6 +8,7 @@ mod allocator;
 mod args;
 mod commands;
 mod config_file;
+mod count;
 mod escape;
 mod interrupt;
 mod link;

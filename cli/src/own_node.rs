@@ -11,6 +11,8 @@ use shoal_node::{Config, Node};
 
 /// The network of those who name none.
 pub(crate) use shoal_node::config::DEFAULT_NETWORK;
+/// How the node judges what is set, so that wrong settings are refused where they are made.
+pub(crate) use shoal_node::config::{check_address, check_network_name};
 
 /// How long a node may take to find the first other one before it says that it goes on without.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -69,6 +71,11 @@ impl OwnNode {
     /// Ready once no other command uses this node: when nothing is connected to its control socket.
     pub(crate) async fn unused(&self) {
         self.node.unused().await;
+    }
+
+    /// Ready when the node has broken off by itself: it is of no use any more.
+    pub(crate) async fn broken(&self) -> Failure {
+        self.node.broken().await
     }
 
     /// Stops: no new work, open streams drained, everything held made durable.

@@ -102,6 +102,17 @@ impl Session {
         self.own.is_some()
     }
 
+    /// Goes on until the person wants to stop; an error if a node of its own breaks off before.
+    pub(crate) async fn serve(&self, interrupt: &Interrupt) -> Outcome {
+        match &self.own {
+            Some(own) => interrupt.or_broken(own.broken()).await,
+            None => {
+                interrupt.wait().await;
+                Ok(())
+            }
+        }
+    }
+
     /// Refuses a link of another network.
     pub(crate) fn check_network(&self, target: &Target) -> Outcome {
         match &target.hints.network {

@@ -12,7 +12,7 @@ use shoal_node::api::FailureKind;
 use crate::args::NetworkArgs;
 use crate::config_file::ConfigFile;
 use crate::duration::{parse_duration, show_duration};
-use crate::own_node::DEFAULT_NETWORK;
+use crate::own_node::{DEFAULT_NETWORK, check_address, check_network_name};
 use crate::paths;
 use crate::size::{Limit, parse_limit, show_rate};
 use crate::stop::{Outcome, Stop};
@@ -233,23 +233,16 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 
 /// Reads the name of a network.
 pub(crate) fn parse_name(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
-        return Err(format!("{text:?} is not a network's name: up to 64 of letters, digits, '-', '_' and '.'"));
-    }
-    Ok(text.to_owned())
+    check_network_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn addresses(texts: &[String]) -> Result<Vec<String>, String> {
     texts.iter().map(|text| parse_address(text)).collect()
 }
 
-/// Reads an address as far as the command line can judge it; the node looks closer.
+/// Reads an address.
 pub(crate) fn parse_address(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?} is not an address; one looks like /ip4/192.0.2.1/tcp/4001"));
-    }
-    Ok(text.to_owned())
+    check_address(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// A failure to use the configuration file.

@@ -80,6 +80,9 @@ fn a_wrong_value_is_told_with_its_place() {
     check_error("", &[("SHOAL_MDNS", "maybe")], &["SHOAL_MDNS", "maybe"]);
     check_error("", &[("SHOAL_NETWORK", "a,b")], &["SHOAL_NETWORK", "one value"]);
     check_error("", &[("SHOAL_LISTEN", "localhost:80")], &["SHOAL_LISTEN", "/ip4/"]);
+    check_error("", &[("SHOAL_BOOTSTRAP", "/ip4/1.2.3/tcp/4")], &["SHOAL_BOOTSTRAP", "/ip4/1.2.3/tcp/4"]);
+    check_error("", &[("SHOAL_NETWORK", "Main")], &["SHOAL_NETWORK", "'M'", "a-z"]);
+    check_error("network = 'Main'", &[], &["config.toml", "network", "'M'"]);
 }
 
 #[test]

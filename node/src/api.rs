@@ -156,6 +156,9 @@ pub struct Progress {
     pub peers: u32,
     /// Of these, peers that have everything.
     pub seeders: u32,
+    /// What it waits for, while nothing comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// Which family an error belongs to; decides the exit code.
@@ -343,7 +346,7 @@ pub struct TransferInfo {
     pub name: Option<String>,
     /// How far it is.
     pub progress: Progress,
-    /// What it waits for, if it waits.
+    /// What it waits for, while nothing comes; stands here rather than in `progress`.
     pub waits_for: Option<String>,
 }
 

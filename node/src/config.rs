@@ -3,8 +3,27 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::network::{Address, NetworkName};
+pub use crate::network::{AddressError, NetworkNameError};
+
 /// The name of the network that a node joins unless told otherwise.
 pub const DEFAULT_NETWORK: &str = "main";
+
+/// Whether a network can have this name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_network_name(name: &str) -> Result<(), NetworkNameError> {
+    name.parse::<NetworkName>().map(drop)
+}
+
+/// Whether this is an address as this node reads them: a multiaddress.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_address(address: &str) -> Result<(), AddressError> {
+    address.parse::<Address>().map(drop)
+}
 
 /// Everything a node can be told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

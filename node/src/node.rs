@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) operations: crate::operation::Operations,
     control_connections: watch::Receiver<usize>,
     stop: CancellationToken,
+    serving_ended: CancellationToken,
+    control_ended: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -68,13 +70,8 @@ pub enum StartError {
     #[error(transparent)]
     NetworkName(#[from] NetworkNameError),
     /// A text that is no address.
-    #[error("{text:?} is no address: {source}; one looks like /ip4/192.0.2.1/tcp/4001")]
-    BadAddress {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        source: AddressError,
-    },
+    #[error(transparent)]
+    BadAddress(#[from] AddressError),
     /// The identity could not be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -96,7 +93,7 @@ impl StartError {
     /// The family that decides the exit code.
     fn kind(&self) -> FailureKind {
         match self {
-            Self::NetworkName(_) | Self::BadAddress { .. } => FailureKind::Usage,
+            Self::NetworkName(_) | Self::BadAddress(_) => FailureKind::Usage,
             Self::Network(NetworkError::BadListenAddress { .. }) => FailureKind::Usage,
             Self::Store(error) => error.failure_kind(),
             Self::Identity(error) => error.failure_kind(),
@@ -170,7 +167,8 @@ impl Node {
             bans: Arc::<Bans>::default(),
         };
         let stop = CancellationToken::new();
-        let serve_task = tokio::spawn(serve(Arc::clone(&serving), inbound, stop.clone()));
+        let (serving_ended, control_ended) = (CancellationToken::new(), CancellationToken::new());
+        let serve_task = spawn_part(&serving_ended, serve(Arc::clone(&serving), inbound, stop.clone()));
         let node = Self {
             inner: Arc::new(Inner {
                 config,
@@ -183,11 +181,13 @@ impl Node {
                 operations: crate::operation::Operations::default(),
                 control_connections: control.connections(),
                 stop: stop.clone(),
+                serving_ended,
+                control_ended: control_ended.clone(),
                 tasks: Mutex::new(Vec::new()),
             }),
         };
         let service = Arc::new(node.clone());
-        let control_task = tokio::spawn(control.run(service, stop.cancelled_owned()));
+        let control_task = spawn_part(&control_ended, control.run(service, stop.cancelled_owned()));
         *node.inner.tasks.lock().await = vec![control_task, serve_task];
         Ok(node)
     }
@@ -220,6 +220,22 @@ impl Node {
         let _ = self.inner.control_connections.clone().wait_for(|open| *open == 0).await;
     }
 
+    /// Ready when the node does no more what it is for, although nobody has stopped it: a part of it has ended, which
+    /// only a fault in the program can do. Says which; the log says why. What is held is safe. During and after
+    /// [`Node::shutdown`] it means nothing.
+    pub async fn broken(&self) -> Failure {
+        // In this order: serving ends with the network.
+        let part = tokio::select! {
+            biased;
+            () = self.inner.network.ended() => "the network",
+            () = self.inner.serving_ended.cancelled() => "serving",
+            () = self.inner.control_ended.cancelled() => "the control server",
+        };
+        let message =
+            format!("the node broke off: {part} has ended by a fault in shoal; start it again (its log says more)");
+        Failure::new(FailureKind::Failed, message)
+    }
+
     /// Stops the node: takes nothing new, ends sessions, makes everything durable and gives up the home.
     ///
     /// # Errors
@@ -236,9 +252,18 @@ impl Node {
     }
 }
 
+/// Runs a part of the node in a task; `ended` is cancelled when it ends, and when it panics.
+fn spawn_part(ended: &CancellationToken, part: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let ended = ended.clone().drop_guard();
+    tokio::spawn(async move {
+        let _ended = ended;
+        part.await;
+    })
+}
+
 fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, StartError> {
     let options = &config.network;
-    let addresses = |texts: &[String]| texts.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>, _>>();
+    let addresses = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>();
     let mut refusal = BytesMut::new();
     let retry_after_ms = u32::try_from(REFUSED_RETRY.as_millis()).unwrap_or(u32::MAX);
     ServerMessage::Busy { retry_after_ms }.encode(&mut refusal);
@@ -246,7 +271,7 @@ fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, 
     network.network = options.name.parse()?;
     network.refusal = refusal.freeze();
     if options.offline {
-        network.listen = vec![parse_address(OFFLINE_LISTEN)?];
+        network.listen = vec![OFFLINE_LISTEN.parse()?];
         network.mdns = false;
     } else {
         network.listen = addresses(&options.listen)?;
@@ -256,6 +281,34 @@ fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, 
     Ok(network)
 }
 
-fn parse_address(text: &str) -> Result<Address, StartError> {
-    text.parse().map_err(|source| StartError::BadAddress { text: text.to_owned(), source })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetworkOptions;
+
+    fn offline(home: &std::path::Path) -> Config {
+        Config { network: NetworkOptions { offline: true, ..NetworkOptions::default() }, ..Config::new(home) }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_is_noticed() {
+        let home = tempfile::tempdir().unwrap();
+        let node = Node::start(offline(home.path())).await.unwrap();
+        let mut broken = Box::pin(node.broken());
+        assert!(futures::poll!(&mut broken).is_pending(), "it runs");
+        // To those who hold a handle, a driver that panics looks the same.
+        node.inner.network.shutdown().await;
+        let failure = broken.await;
+        assert!(failure.message.contains("the network has ended"), "{failure}");
+        assert_eq!(failure.kind, FailureKind::Failed);
+        node.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_says_that_it_has_ended() {
+        let ended = CancellationToken::new();
+        let task = spawn_part(&ended, async { panic!("on purpose") });
+        ended.cancelled().await;
+        assert!(task.await.unwrap_err().is_panic());
+    }
 }

@@ -92,7 +92,11 @@ impl Operations {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|running| !running.task.is_finished());
         let transfers = running.iter().filter_map(|running| running.transfer.as_ref());
-        transfers.map(|(info, progress)| TransferInfo { progress: progress.borrow().clone(), ..info.clone() }).collect()
+        let now = |(info, progress): &(TransferInfo, watch::Receiver<Progress>)| {
+            let mut progress = progress.borrow().clone();
+            TransferInfo { waits_for: progress.waits_for.take(), progress, ..info.clone() }
+        };
+        transfers.map(now).collect()
     }
 
     fn add(&self, task: AbortHandle, transfer: Option<(TransferInfo, watch::Receiver<Progress>)>) {

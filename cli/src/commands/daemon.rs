@@ -63,7 +63,7 @@ async fn serve(node: &OwnNode, settings: &Settings, output: &mut Output, interru
         }
     }
     tell(&DaemonEvent::Ready(&client.identity().await?), output)?;
-    interrupt.wait().await;
+    interrupt.or_broken(node.broken()).await?;
     output.note("stopping; Ctrl-C again ends it at once");
     Ok(())
 }

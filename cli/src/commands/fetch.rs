@@ -8,6 +8,7 @@ use shoal_node::control::Service;
 
 use super::millis;
 use crate::args::FetchArgs;
+use crate::count::show_count;
 use crate::duration::show_duration;
 use crate::escape::printable;
 use crate::interrupt::Interrupt;
@@ -78,7 +79,7 @@ fn summary(fetched: &Fetched) -> String {
     if fetched.fetched_bytes > 0 && fetched.seconds > 0.0 {
         let rate = show_rate((fetched.fetched_bytes as f64 / fetched.seconds) as u64);
         let giving = fetched.peers.iter().filter(|peer| peer.bytes > 0).count();
-        let peers = if giving == 1 { "1 peer".to_owned() } else { format!("{giving} peers") };
+        let peers = show_count(giving as u64, "peer");
         text.push_str(&format!(": {} from {peers} at {rate}", show_size(fetched.fetched_bytes)));
     }
     if fetched.reused_bytes > 0 {

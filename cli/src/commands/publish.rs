@@ -4,6 +4,7 @@ use shoal_node::api::{PublishRequest, Published};
 use shoal_node::control::Service;
 
 use crate::args::PublishArgs;
+use crate::count::show_count;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::paths;
@@ -29,7 +30,7 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, output: &mut Out
             (true, _) => output.note("stored, not announced; `shoal daemon` serves it"),
             (false, true) => {
                 output.note("serving it from here until Ctrl-C; `shoal daemon` would serve it in the background");
-                interrupt.wait().await;
+                session.serve(interrupt).await?;
                 output.note("stopped serving; it stays stored, `shoal daemon` serves it again");
             }
             (false, false) => {}
@@ -52,7 +53,8 @@ fn show(published: &Published, output: &mut Output) -> Outcome {
         new if new == published.bytes => "all of it new".to_owned(),
         new => format!("{} of it new", show_size(new)),
     };
-    output.note(&format!("published {} in {} chunks, {new}", show_size(published.bytes), published.chunks));
+    let chunks = show_count(published.chunks, "chunk");
+    output.note(&format!("published {} in {chunks}, {new}", show_size(published.bytes)));
     match published.announced_to {
         Some(0) => {
             output.warn("no other node keeps the record yet: only the link, whose addresses lead here, finds it")

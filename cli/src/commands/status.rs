@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use shoal_node::api::Status;
+use shoal_node::api::{Progress, Status};
 use shoal_node::control::Service;
 
+use crate::count::show_count;
 use crate::duration::show_duration;
 use crate::escape::Printable;
 use crate::interrupt::Interrupt;
@@ -41,8 +42,11 @@ fn rows(status: &Status, own: bool) -> Vec<(&'static str, String)> {
         (
             "network",
             format!(
-                "{}: {} connections, {} peers in the routing table, DHT {}",
-                status.network, status.connections, status.dht_peers, status.dht_mode
+                "{}: {}, {} in the routing table, DHT {}",
+                status.network,
+                show_count(status.connections, "connection"),
+                show_count(status.dht_peers, "peer"),
+                status.dht_mode
             ),
         ),
     ];
@@ -54,27 +58,27 @@ fn rows(status: &Status, own: bool) -> Vec<(&'static str, String)> {
     rows.push((
         "store",
         format!(
-            "{} contents, {} in {} chunks, {} on disk",
-            status.contents,
+            "{}, {} in {}, {} on disk",
+            show_count(status.contents, "content"),
             show_size(status.payload_bytes),
-            status.chunks,
+            show_count(status.chunks, "chunk"),
             show_size(status.disk_bytes)
         ),
     ));
     rows.push((
         "traffic",
         format!(
-            "{} received, {} sent, serving in {} sessions",
+            "{} received, {} sent, serving in {}",
             show_size(status.received_bytes),
             show_size(status.sent_bytes),
-            status.serving_sessions
+            show_count(status.serving_sessions, "session")
         ),
     ));
     for fetch in &status.fetches {
         let name = fetch.name.clone().unwrap_or_else(|| fetch.hash.to_string());
-        let waits = fetch.waits_for.as_ref().map(|what| format!(", waits for {what}")).unwrap_or_default();
-        let progress = describe(&fetch.progress);
-        rows.push(("fetch", format!("{name}: {} {progress}{waits}", show_phase(fetch.progress.phase))));
+        let progress = Progress { waits_for: fetch.waits_for.clone(), ..fetch.progress.clone() };
+        let text = format!("{name}: {} {}", show_phase(progress.phase), describe(&progress));
+        rows.push(("fetch", text.trim_end().to_owned()));
     }
     rows.extend(status.problems.iter().map(|problem| ("problem", problem.clone())));
     rows

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use shoal_node::api::{Phase, Progress};
 
+use crate::count::show_count;
 use crate::duration::show_duration;
 use crate::output::Output;
 use crate::size::{show_rate, show_size};
@@ -68,9 +69,12 @@ pub(crate) fn describe(progress: &Progress) -> String {
     }
     match (progress.peers, progress.seeders) {
         (0, _) => {}
-        (1, 0) => parts.push("1 peer".to_owned()),
-        (1, _) => parts.push("1 peer, a seeder".to_owned()),
-        (peers, seeders) => parts.push(format!("{peers} peers, {seeders} seeders")),
+        (1, 1..) => parts.push("1 peer, a seeder".to_owned()),
+        (peers, 0) => parts.push(show_count(peers, "peer")),
+        (peers, seeders) => parts.push(format!("{}, {}", show_count(peers, "peer"), show_count(seeders, "seeder"))),
+    }
+    if let Some(what) = &progress.waits_for {
+        parts.push(format!("waits for {what}"));
     }
     parts.join(" · ")
 }
@@ -106,6 +110,7 @@ mod tests {
             rate,
             peers,
             seeders,
+            waits_for: None,
         };
         for (progress, text) in [
             (progress(0, None, 0, 0, 0), ""),
@@ -116,6 +121,12 @@ mod tests {
                 "1.0 MiB of 3.0 MiB · 1.0 MiB/s · 2.0 s left · 3 peers, 2 seeders",
             ),
             (progress(9, Some(3), 1, 0, 0), "9 B of 3 B · 1 B/s"),
+            (progress(0, None, 0, 3, 1), "3 peers, 1 seeder"),
+            (progress(0, None, 0, 3, 0), "3 peers"),
+            (
+                Progress { waits_for: Some("a first provider".into()), ..progress(0, None, 0, 0, 0) },
+                "waits for a first provider",
+            ),
         ] {
             assert_eq!(describe(&progress), text);
         }

@@ -344,6 +344,7 @@ impl<'a> Coordinator<'a> {
             rate: self.rate.per_second(Instant::now()),
             peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
             seeders: 0,
+            waits_for: self.waits_for(),
         });
     }
 

@@ -1,5 +1,7 @@
 //! When a fetch gives up, and what it says then.
 
+use std::time::Duration;
+
 use shoal_protocol::engine::Stall;
 
 use super::FetchError;
@@ -42,5 +44,52 @@ impl Coordinator<'_> {
         let progress = self.engine.progress();
         let total = self.root.as_ref().map_or(0, |root| root.bytes);
         Err(FetchError::Stalled { held: progress.held_bytes, total, after: quiet })
+    }
+
+    /// What nothing comes for, in the words of a person; `None` while something is on its way.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        match self.engine.stall()? {
+            Stall::NoSession => Some(nobody(self.ever_opened, self.peers.dialling())),
+            stall => in_words(stall, self.now()).map(ToOwned::to_owned),
+        }
+    }
+}
+
+/// What a fetch without sessions waits for.
+fn nobody(ever_opened: bool, dialling: usize) -> String {
+    match (dialling, ever_opened) {
+        (0, false) => "a first provider".to_owned(),
+        (0, true) => "a provider, since all that were there are gone".to_owned(),
+        (1, _) => "1 provider to answer".to_owned(),
+        (dialling, _) => format!("{dialling} providers to answer"),
+    }
+}
+
+/// What a fetch with sessions waits for; `None`: for this node itself, and not for long.
+fn in_words(stall: Stall, now: Duration) -> Option<&'static str> {
+    match stall {
+        Stall::NobodyHasIt => Some("a peer that has what is missing"),
+        Stall::AllResting { until } if until > now => Some("peers that are busy or gave nothing, to try them again"),
+        Stall::Nodes => Some("the next part of the manifest"),
+        Stall::AllResting { .. } | Stall::NoSession | Stall::Layout => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stall_has_its_words() {
+        assert_eq!(nobody(false, 0), "a first provider");
+        assert_eq!(nobody(false, 1), "1 provider to answer");
+        assert_eq!(nobody(true, 3), "3 providers to answer");
+        assert!(nobody(true, 0).contains("gone"));
+        let at = Duration::from_secs;
+        assert!(in_words(Stall::NobodyHasIt, at(1)).unwrap().contains("missing"));
+        assert!(in_words(Stall::Nodes, at(1)).unwrap().contains("manifest"));
+        assert!(in_words(Stall::AllResting { until: at(2) }, at(1)).unwrap().contains("busy"));
+        assert_eq!(in_words(Stall::AllResting { until: at(2) }, at(2)), None);
+        assert_eq!(in_words(Stall::Layout, at(1)), None);
     }
 }

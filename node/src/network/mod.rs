@@ -161,6 +161,11 @@ impl Network {
         Ok(routes.addresses.into_iter().map(|a| Address::from_libp2p(a).with_peer(*peer)).collect())
     }
 
+    /// Ready once the network has ended, whether it was shut down or broke off.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     /// Stops listening, closes every connection and ends; returns when that is done. Handles that are still about get
     /// [`NetworkError::Stopped`] from then on.
     pub async fn shutdown(&self) {
