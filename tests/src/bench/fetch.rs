@@ -28,10 +28,12 @@ pub(super) async fn measure(lab: &mut Lab, medium: Medium) -> Result<Vec<Row>, B
     for _ in 0..lab.runs {
         if let Some(server) = &server {
             let output = folder.path().join("downloaded");
+            lab.warm(bytes * 5 / 2)?;
             floor.push(server.download(&output)?);
             remove(&output)?;
         }
         let node = cluster.add(NodeOptions::default()).await?;
+        lab.warm(bytes * 5 / 2)?;
         let before = cpu_seconds(&cluster, node)?;
         let output = folder.path().join("fetched");
         let (seconds, _) = lab.fetch(&cluster, node, &published.link, &source, &output).await?;

@@ -97,6 +97,12 @@ impl Lab {
         tempfile::Builder::new().prefix("shoal-bench-").tempdir_in(parent).map_err(BenchError::file(parent))
     }
 
+    /// Has so much free memory at hand that what is timed next need not wait for the host of a virtual machine.
+    pub(super) fn warm(&self, bytes: u64) -> Result<(), BenchError> {
+        let folder = self.folder(Medium::Memory, bytes)?;
+        super::warm::memory(folder.path(), bytes)
+    }
+
     /// One daemon with its home in a folder, to publish on; others are added to it.
     pub(super) async fn publisher(&self, folder: &Path, node: NodeOptions) -> Result<Cluster, BenchError> {
         let options = ClusterOptions {

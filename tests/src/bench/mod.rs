@@ -17,6 +17,7 @@ mod publish;
 mod raw_stream;
 mod report;
 mod small_files;
+mod warm;
 mod web_server;
 
 use std::io::Write;

@@ -20,9 +20,11 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let (mut ours, mut floor, mut disk) = (Runs::default(), Runs::default(), Runs::default());
     for _ in 0..lab.runs {
         let copy = folder.path().join("copy");
+        lab.warm(bytes * 5 / 2)?;
         floor.push(copy_file(&source, &copy)?);
         remove(&copy)?;
         let home = folder.path().join("home");
+        lab.warm(bytes * 5 / 2)?;
         let (seconds, published) = lab.import(&home, &source).await?;
         ours.push(seconds);
         let used = disk_bytes(&home).map_err(BenchError::file(&home))?;
