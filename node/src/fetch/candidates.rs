@@ -106,6 +106,11 @@ impl Candidates {
         Some((*peer, candidate.addresses.clone()))
     }
 
+    /// Whether there is a peer to try now that has not failed.
+    pub(super) fn has_untried(&self, now: Instant) -> bool {
+        self.peers.values().any(|c| c.failures == 0 && matches!(c.state, State::Idle(at) if at <= now))
+    }
+
     /// When the next peer may be tried, if only time is missing.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.peers.values().filter_map(|c| if let State::Idle(at) = c.state { Some(at) } else { None }).min()
@@ -232,6 +237,7 @@ mod tests {
         for _ in 0..12 {
             assert!(candidates.next(now).is_some() && candidates.next(now).is_none());
             candidates.failed(&peer, "no".to_owned(), Duration::ZERO, now);
+            assert!(!candidates.has_untried(now + LONGEST_PAUSE), "it failed");
             let due = candidates.next_due().unwrap();
             pauses.push(due - now);
             now = due;

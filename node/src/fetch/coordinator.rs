@@ -18,6 +18,7 @@ use super::lookup::Lookup;
 use super::manifest::ManifestCursor;
 use super::peers::{Dialled, Peers};
 use super::repeats::Repeats;
+use super::room::least_useful;
 use super::rows::Rows;
 use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
@@ -108,6 +109,7 @@ impl<'a> Coordinator<'a> {
             if swarm_looked.is_none_or(|at| at.elapsed() >= SWARM_EVERY) {
                 swarm_looked = Some(Instant::now());
                 self.look_at_swarm();
+                self.make_room();
             }
             self.peers.dial();
             self.step().await?;
@@ -315,6 +317,17 @@ impl<'a> Coordinator<'a> {
         let me = self.fetching.network.local_peer();
         for other in self.fetching.swarms.known(&self.job.hash, &me, ENOUGH_SESSIONS, Instant::now()) {
             self.peers.suggest(other.peer, other.addresses, Source::Swarm);
+        }
+    }
+
+    /// Ends a session that has been of no use, if a peer that has not been asked yet waits for its place. A peer that
+    /// gave way counts as one that failed, so it makes nobody give way in turn.
+    fn make_room(&mut self) {
+        if self.peers.is_crowded()
+            && let Some(id) = least_useful(&self.engine.sessions(self.now()))
+            && self.peers.closed(id, "it had nothing to give, and gave way to another peer")
+        {
+            self.engine.handle_closed(id, self.now());
         }
     }
 

@@ -180,7 +180,7 @@ impl From<FetchError> for Failure {
 
 fn hint(dht_peers: usize) -> String {
     match dht_peers {
-        0 => " (this node knows no other node: give it a bootstrap address or a link with a peer)".to_owned(),
+        0 => " (this node knows no other node: no bootstrap node answers or none is named; a link that names a peer helps too)".to_owned(),
         1 => " (asked by way of 1 node)".to_owned(),
         n => format!(" (asked by way of {n} nodes)"),
     }

@@ -16,6 +16,7 @@ mod manifest;
 mod patience;
 mod peers;
 mod repeats;
+mod room;
 mod rows;
 mod session;
 mod sink;

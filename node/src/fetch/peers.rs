@@ -103,6 +103,11 @@ impl Peers {
         }
     }
 
+    /// Whether a peer that has not been asked yet waits for a session to end.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.sessions.len() + self.dials.len() >= MAX_FETCH_SESSIONS && self.candidates.has_untried(Instant::now())
+    }
+
     /// When the next dial may start, if only time is missing.
     pub(super) fn next_dial(&self) -> Option<Instant> {
         let room = self.dials.len() < MAX_FETCH_DIALS && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS;
