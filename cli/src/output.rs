@@ -176,6 +176,15 @@ impl Output {
         }
     }
 
+    /// Whether [`Self::progress`] shows anything.
+    pub(crate) fn shows_progress(&self) -> bool {
+        match self.manner.verbosity {
+            Verbosity::Quiet => false,
+            Verbosity::Normal => self.draws,
+            Verbosity::Verbose => true,
+        }
+    }
+
     /// Shows how a long operation goes on, as fits stderr.
     pub(crate) fn progress(&self) -> Box<dyn ProgressSink> {
         match self.manner.verbosity {

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use shoal_node::api::{Event, Failure, FailureKind, Status};
-use shoal_node::control::{Client, Events, Service};
+use futures::{StreamExt, stream};
+use shoal_node::api::{Event, Failure, FailureKind, Progress, Status, TransferInfo};
+use shoal_node::control::{Client, Events, Items, Service};
+use shoal_protocol::hash::ContentHash;
 
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -24,6 +25,8 @@ const TURN_DEADLINE: Duration = Duration::from_secs(20);
 const TURN_PAUSE: Duration = Duration::from_millis(50);
 /// How long others may use the own node after the work before that is worth a word.
 const OTHERS_GRACE: Duration = Duration::from_secs(1);
+/// Pause between two looks at how far a node is with an answer that has not begun.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// What the status of a node says that stays away from the network.
 const OFFLINE: &str = "offline";
 
@@ -162,6 +165,42 @@ pub(crate) async fn follow<T>(events: Events<T>, output: &mut Output, interrupt:
     ended
 }
 
+/// Waits for the first of the items of a content, and shows meanwhile how far the node is with finding it.
+pub(crate) async fn begun<T: Send + 'static>(
+    mut items: Items<T>,
+    hash: ContentHash,
+    client: &Client,
+    output: &mut Output,
+) -> Items<T> {
+    if !output.shows_progress() {
+        return items;
+    }
+    let mut progress = output.progress();
+    let first = {
+        let mut first = pin!(items.next());
+        loop {
+            let looked = async {
+                tokio::time::sleep(LOOK_PAUSE).await;
+                client.status().await
+            };
+            tokio::select! {
+                biased;
+                item = &mut first => break item,
+                // That the node does not say how far it is ends nothing.
+                status = looked => if let Some(transfer) = status.ok().and_then(|status| transfer_of(status, hash)) {
+                    progress.update(&Progress { waits_for: transfer.waits_for, ..transfer.progress }, output);
+                },
+            }
+        }
+    };
+    progress.finish();
+    stream::iter(first).chain(items).boxed()
+}
+
+fn transfer_of(status: Status, hash: ContentHash) -> Option<TransferInfo> {
+    status.fetches.into_iter().find(|transfer| transfer.hash == hash)
+}
+
 async fn show<T>(
     mut events: Events<T>,
     progress: &mut dyn ProgressSink,
@@ -227,8 +266,7 @@ mod tests {
     use crate::output::Manner;
     use crate::progress::Recorder;
     use crate::testing::{Shared, streams};
-    use futures::stream;
-    use shoal_node::api::{Phase, Progress};
+    use shoal_node::api::Phase;
 
     async fn check(events: Vec<Event<u8>>, seen: &[&str], interrupt: &Interrupt) -> Outcome<u8> {
         let (stdout, stderr) = streams(&Shared::default(), &Shared::default(), false);

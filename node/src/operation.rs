@@ -47,7 +47,8 @@ impl Operations {
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
-        let (progress, watched) = watch::channel(Progress::default());
+        let begin = transfer.as_ref().map(|transfer| transfer.progress.clone()).unwrap_or_default();
+        let (progress, watched) = watch::channel(begin);
         let (notes, noted) = mpsc::channel(NOTES);
         let task = tokio::spawn(work(Reporter { progress, notes }));
         self.add(task.abort_handle(), transfer.map(|transfer| (transfer, watched.clone())));
@@ -57,15 +58,21 @@ impl Operations {
         stream::unfold(state, Following::next).boxed()
     }
 
-    /// Runs `work`, which sends items, in a task. Dropping the stream cancels it.
-    pub(crate) fn items<T, F>(&self, work: impl FnOnce(mpsc::Sender<T>) -> F) -> Items<T>
+    /// Runs `work`, which sends items, in a task; its progress is told by [`Self::transfers`] alone. Dropping the stream
+    /// cancels it.
+    pub(crate) fn items<T, F>(
+        &self,
+        transfer: TransferInfo,
+        work: impl FnOnce(mpsc::Sender<T>, watch::Sender<Progress>) -> F,
+    ) -> Items<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let (sink, items) = mpsc::channel(ITEMS);
-        let task = tokio::spawn(work(sink));
-        self.add(task.abort_handle(), None);
+        let (progress, watched) = watch::channel(transfer.progress.clone());
+        let task = tokio::spawn(work(sink, progress));
+        self.add(task.abort_handle(), Some((transfer, watched)));
         let state = Some((items, AbortOnDrop(task)));
         stream::unfold(state, |state| async {
             let (mut items, mut task) = state?;

@@ -64,23 +64,20 @@ impl Service for Node {
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
         let inner = Arc::clone(&self.inner);
-        let transfer = TransferInfo {
-            hash: request.hash,
-            name: request.name.clone(),
-            progress: Progress::default(),
-            waits_for: None,
-        };
+        let transfer = transfer(request.hash, request.name.clone());
         self.inner.operations.events(Some(transfer), |reporter| async move { inner.fetch(request, reporter).await })
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {
-        let inner = Arc::clone(&self.inner);
-        self.inner.operations.items(|sink| async move { inner.entries(request, sink).await })
+        let (inner, hash) = (Arc::clone(&self.inner), request.hash);
+        let work = |sink, progress| async move { inner.entries(request, sink, progress).await };
+        self.inner.operations.items(transfer(hash, None), work)
     }
 
     fn bytes(&self, request: BytesRequest) -> Items<Bytes> {
-        let inner = Arc::clone(&self.inner);
-        self.inner.operations.items(|sink| async move { inner.bytes(request, sink).await })
+        let (inner, hash) = (Arc::clone(&self.inner), request.hash);
+        let work = |sink, progress| async move { inner.bytes(request, sink, progress).await };
+        self.inner.operations.items(transfer(hash, None), work)
     }
 }
 
@@ -166,11 +163,16 @@ impl Inner {
         Ok(self.fetching.everything(job).await?)
     }
 
-    async fn entries(&self, request: EntriesRequest, sink: mpsc::Sender<EntryInfo>) -> Result<(), Failure> {
+    async fn entries(
+        &self,
+        request: EntriesRequest,
+        sink: mpsc::Sender<EntryInfo>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<(), Failure> {
         let path = parse_path(&request.path)?;
         let (found, mut entries) = mpsc::channel::<PlacedEntry>(READ_QUEUE);
         let goal = Goal::Entries { path, sink: found };
-        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms)?;
+        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms, progress)?;
         let run = async {
             let outcome = self.fetching.run(&mut job).await;
             // Ends the queue, so that whoever passes entries on ends too.
@@ -194,11 +196,16 @@ impl Inner {
         Ok(())
     }
 
-    async fn bytes(&self, request: BytesRequest, sink: mpsc::Sender<Bytes>) -> Result<(), Failure> {
+    async fn bytes(
+        &self,
+        request: BytesRequest,
+        sink: mpsc::Sender<Bytes>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<(), Failure> {
         let path = parse_path(&request.path)?;
         let (reader, place) = Reader::new();
         let goal = Goal::Bytes { path, start: request.start.unwrap_or(0), end: request.end, reader };
-        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms)?;
+        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms, progress)?;
         let run = async { self.fetching.run(&mut job).await.map(drop) };
         let read = async {
             match place.await {
@@ -277,9 +284,20 @@ impl Inner {
     }
 }
 
-/// A job of which nobody follows the progress.
-fn quiet_job(hash: ContentHash, goal: Goal, peers: &[String], timeout_ms: u64) -> Result<Job, FetchError> {
-    let (progress, _) = watch::channel(Progress::default());
+/// A transfer that begins.
+fn transfer(hash: ContentHash, name: Option<String>) -> TransferInfo {
+    let progress = Progress { phase: Phase::Searching, ..Progress::default() };
+    TransferInfo { hash, name, progress, waits_for: None }
+}
+
+/// A job whose notes nobody follows.
+fn quiet_job(
+    hash: ContentHash,
+    goal: Goal,
+    peers: &[String],
+    timeout_ms: u64,
+    progress: watch::Sender<Progress>,
+) -> Result<Job, FetchError> {
     let (notes, _) = mpsc::channel(1);
     Ok(Job {
         hash,

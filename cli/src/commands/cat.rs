@@ -12,7 +12,7 @@ use super::millis;
 use crate::args::CatArgs;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, stdout_failed};
-use crate::session::{Reach, with_session};
+use crate::session::{Reach, begun, with_session};
 use crate::settings::Settings;
 use crate::stop::{Outcome, Stop};
 
@@ -34,8 +34,11 @@ pub(super) async fn run(args: CatArgs, settings: &Settings, output: &mut Output,
     };
     with_session(settings, Reach::Network, output, interrupt, async |session, output| {
         session.check_network(&target)?;
-        let writer = output.take_stdout();
-        interrupt.or(copy(session.client.bytes(request), writer)).await?
+        let written = async {
+            let items = begun(session.client.bytes(request), target.hash, &session.client, output).await;
+            copy(items, output.take_stdout()).await
+        };
+        interrupt.or(written).await?
     })
     .await
 }

@@ -1,12 +1,13 @@
 //! A node that only pretends, for tests of the commands.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
     BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status,
+    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -34,6 +35,10 @@ pub(super) struct Fake {
     pub(super) fetch: Mutex<Option<FetchRequest>>,
     /// The last publish that was asked for.
     pub(super) publish: Mutex<Option<PublishRequest>>,
+    /// How often the status was asked for since somebody waits for the endless entries.
+    looks: Arc<AtomicUsize>,
+    /// Lets the endless entries come.
+    enough: Arc<Notify>,
     /// Rung when the endless fetch begins.
     pub(super) begun: Notify,
     /// Whether the endless fetch was dropped.
@@ -68,6 +73,18 @@ impl Service for Fake {
     }
 
     async fn status(&self) -> Result<Status, Failure> {
+        let looks =
+            self.looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |looks| (looks > 0).then_some(looks + 1));
+        // By the time of a second look, the first has been shown.
+        if looks.is_ok_and(|looks| looks > 1) {
+            self.enough.notify_one();
+        }
+        let searching = TransferInfo {
+            hash: endless(),
+            name: None,
+            progress: Progress { phase: Phase::Searching, ..Progress::default() },
+            waits_for: Some("a first provider".into()),
+        };
         Ok(Status {
             version: "0".into(),
             identity: self.identity().await?,
@@ -86,7 +103,7 @@ impl Service for Fake {
             received_bytes: 0,
             sent_bytes: 0,
             serving_sessions: 0,
-            fetches: Vec::new(),
+            fetches: looks.is_ok().then_some(searching).into_iter().collect(),
             problems: vec!["disk \u{1b}nearly full".into()],
             counters: [].into(),
         })
@@ -147,6 +164,15 @@ impl Service for Fake {
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {
         let entry = EntryInfo { path: "a\n".into(), kind: EntryType::File, bytes: 1, target: None };
+        if request.hash == endless() {
+            self.looks.store(1, Ordering::SeqCst);
+            let enough = Arc::clone(&self.enough);
+            let late = async move {
+                enough.notified().await;
+                Ok(entry)
+            };
+            return stream::once(late).boxed();
+        }
         let end = (request.hash == missing()).then(|| Err(not_found()));
         stream::iter([Ok(entry)].into_iter().chain(end).collect::<Vec<_>>()).boxed()
     }

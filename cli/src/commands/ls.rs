@@ -9,7 +9,7 @@ use crate::args::LsArgs;
 use crate::escape::Printable;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::session::{Reach, with_session};
+use crate::session::{Reach, begun, with_session};
 use crate::settings::Settings;
 use crate::size::show_size;
 use crate::stop::Outcome;
@@ -27,7 +27,11 @@ pub(super) async fn run(args: LsArgs, settings: &Settings, output: &mut Output, 
     };
     with_session(settings, Reach::Network, output, interrupt, async |session, output| {
         session.check_network(&target)?;
-        interrupt.or(show(session.client.entries(request), output)).await?
+        let listed = async {
+            let entries = begun(session.client.entries(request), target.hash, &session.client, output).await;
+            show(entries, output).await
+        };
+        interrupt.or(listed).await?
     })
     .await
 }

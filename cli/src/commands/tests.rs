@@ -76,6 +76,14 @@ async fn fetch_prints_the_path_alone() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_not_begun_shows_what_it_waits_for() {
+    let daemon = Daemon::start();
+    let ended = shoal(&daemon, &format!("-v ls {}", endless())).await;
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, "searching waits for a first provider\n"));
+    assert!(ended.stdout.contains("a\\n"), "{}", ended.stdout);
+}
+
+#[tokio::test]
 async fn a_failure_leaves_stdout_empty() {
     let daemon = Daemon::start();
     for line in ["fetch", "--json fetch", "-v fetch"] {
