@@ -16,5 +16,6 @@ pub mod engine;
 pub mod hash;
 pub mod link;
 pub mod manifest;
+pub mod serving;
 pub mod token_bucket;
 pub mod wire;

@@ -78,6 +78,17 @@ impl TokenBucket {
         self.level = self.level.saturating_sub(scaled(bytes));
     }
 
+    /// Takes out what has gathered; a debt stays.
+    pub fn empty(&mut self) {
+        self.level = self.level.min(0);
+    }
+
+    /// Gives back what was taken and not moved.
+    pub fn give_back(&mut self, bytes: u64, now: Duration) {
+        self.refill(now);
+        self.level = self.level.saturating_add(scaled(bytes)).min(scaled(self.burst_bytes));
+    }
+
     fn refill(&mut self, now: Duration) {
         let Some(passed) = now.checked_sub(self.at) else {
             return;
