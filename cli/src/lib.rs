@@ -42,7 +42,6 @@ use stop::{Outcome, Stop};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    allocator::settle();
     run(std::env::args_os())
 }
 
