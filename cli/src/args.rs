@@ -123,6 +123,12 @@ pub(crate) struct PublishArgs {
     /// The name in the link [default: the last part of the path]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Keep references into files of 1 MiB and more instead of copies. Costs no second copy on disk (below 0.5 % of their
+    /// size) and is several times quicker; but this node serves the content only for as long as nobody changes, moves or
+    /// removes these files (what changed is noticed on every read, reported and never served) [default: copy, which
+    /// takes as much disk again]
+    #[arg(long)]
+    pub(crate) in_place: bool,
     /// Store and exit without telling anybody; the next node that runs in this home announces and serves it, as all
     /// that the home holds
     #[arg(long)]
@@ -152,6 +158,11 @@ pub(crate) struct FetchArgs {
     /// Replace what is there already
     #[arg(long)]
     pub(crate) force: bool,
+    /// Let the output be this node's copy of files of 1 MiB and more, instead of writing everything twice. Takes half
+    /// the disk and half the writing; but this node serves the content only for as long as nobody changes, moves or
+    /// removes the output [default: the store keeps a copy of its own]
+    #[arg(long)]
+    pub(crate) in_place: bool,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }

@@ -21,6 +21,9 @@ pub struct PublishRequest {
     /// Store only: neither announce nor wait for anybody.
     #[serde(default)]
     pub import_only: bool,
+    /// Copy no file of 1 MiB or more: note where in it each chunk lies.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 /// What a publish made.
@@ -61,6 +64,9 @@ pub struct FetchRequest {
     /// Replace what stands at `output`.
     #[serde(default)]
     pub force: bool,
+    /// Keep what is put at `output` as this node's copy of files of 1 MiB and more, instead of a second one.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 /// What a fetch did.

@@ -23,6 +23,7 @@ use crate::manifests::{held, read_root};
 use crate::network::{Address, BootstrapState, DhtMode, NetworkError, PeerId};
 use crate::node::{Inner, Node};
 use crate::operation::Reporter;
+use crate::output::Leftovers;
 use crate::publish::scan::{last_name, scan};
 use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
@@ -110,7 +111,8 @@ impl Inner {
                 ..Progress::default()
             });
         };
-        let imported = import(&self.store, scan, name.clone(), |done| tell(Phase::Importing, done)).await?;
+        let tell_import = |done| tell(Phase::Importing, done);
+        let imported = import(&self.store, scan, name.clone(), request.in_place, tell_import).await?;
         let mut announced_to = None;
         if !request.import_only {
             tell(Phase::Announcing, total);
@@ -148,7 +150,11 @@ impl Inner {
     }
 
     async fn fetch(&self, request: FetchRequest, reporter: Reporter) -> Result<Fetched, Failure> {
-        let output = request.output.map(|path| OutputPlan { path, force: request.force });
+        let output = request.output.map(|path| OutputPlan {
+            path,
+            force: request.force,
+            leftovers: if request.in_place { Leftovers::Keep } else { Leftovers::Remove },
+        });
         let job = Job {
             hash: request.hash,
             name: request.name,

@@ -50,6 +50,8 @@ pub struct FetchOptions {
     pub timeout: Option<Duration>,
     /// `--force`.
     pub force: bool,
+    /// `--in-place`.
+    pub in_place: bool,
 }
 
 impl Shoal {
@@ -242,6 +244,9 @@ pub fn fetch_arguments(what: &str, output: &Path, options: &FetchOptions) -> Vec
     if options.force {
         arguments.push("--force".into());
     }
+    if options.in_place {
+        arguments.push("--in-place".into());
+    }
     arguments
 }
 
@@ -309,8 +314,10 @@ mod tests {
             limit_down: Some(5),
             timeout: Some(Duration::from_secs(2)),
             force: true,
+            in_place: true,
         };
-        let expected = "fetch h -o out --peer /ip4/127.0.0.1/tcp/1 --limit-down 5B/s --timeout 2000ms --force";
+        let expected =
+            "fetch h -o out --peer /ip4/127.0.0.1/tcp/1 --limit-down 5B/s --timeout 2000ms --force --in-place";
         assert_eq!(fetch_arguments("h", Path::new("out"), &options), expected.split(' ').collect::<Vec<_>>());
     }
 }

@@ -39,6 +39,7 @@ pub(super) async fn run(args: FetchArgs, settings: &Settings, output: &mut Outpu
         limit_down: args.limit_down.and_then(|limit| limit.0),
         timeout_ms: millis(settings.timeout.value),
         force: args.force,
+        in_place: args.in_place,
     };
     with_session(settings, Reach::Network, output, interrupt, async |session, output| {
         session.check_network(&target)?;

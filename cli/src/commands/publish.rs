@@ -21,7 +21,7 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, output: &mut Out
     }
     let paths = args.paths.iter().map(|path| paths::absolute(path)).collect::<Outcome<Vec<_>>>()?;
     let reach = if args.no_serve { Reach::Offline } else { Reach::Network };
-    let request = PublishRequest { paths, name: args.name, import_only: args.no_serve };
+    let request = PublishRequest { paths, name: args.name, import_only: args.no_serve, in_place: args.in_place };
     with_session(settings, reach, output, interrupt, async |session, output| {
         let published = follow(session.client.publish(request), output, interrupt).await;
         let published = published.map_err(|stop| stop.or_go_on(GO_ON))?;

@@ -47,6 +47,7 @@ fn fetch_request() -> FetchRequest {
         limit_down: Some(9),
         timeout_ms: 100,
         force: true,
+        in_place: true,
     }
 }
 
@@ -84,7 +85,8 @@ async fn values_and_failures_arrive_as_they_were() {
 #[tokio::test]
 async fn events_arrive_in_order_and_requests_whole() {
     let world = world(Fake::default()).await;
-    let request = PublishRequest { paths: vec!["/a b".into(), "/ü".into()], name: None, import_only: true };
+    let request =
+        PublishRequest { paths: vec!["/a b".into(), "/ü".into()], name: None, import_only: true, in_place: true };
     let events = world.client.publish(request.clone()).collect::<Vec<_>>().await;
     let [Event::Progress(_), Event::Note { message }, Event::Done(done)] = &events[..] else {
         panic!("{events:?}");
@@ -96,7 +98,7 @@ async fn events_arrive_in_order_and_requests_whole() {
 #[tokio::test]
 async fn a_failure_ends_the_events_whether_first_or_later() {
     let world = world(Fake { fails: true, ..Fake::default() }).await;
-    let request = PublishRequest { paths: Vec::new(), name: None, import_only: false };
+    let request = PublishRequest { paths: Vec::new(), name: None, import_only: false, in_place: false };
     assert_eq!(world.client.publish(request).collect::<Vec<_>>().await, [Event::Error(failure())]);
     let events = world.client.fetch(fetch_request()).collect::<Vec<_>>().await;
     assert_eq!(events.last(), Some(&Event::Error(failure())));

@@ -104,10 +104,10 @@ impl Coordinator<'_> {
             return Ok(());
         };
         let (plan, hash) = (plan.clone(), self.job.hash);
-        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force));
+        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force, plan.leftovers));
         let output = output.await.map_err(|_| FetchError::Broken)??;
         let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
-        self.sink.set_output(output, chunks);
+        self.sink.set_output(&self.fetching.store, output, chunks);
         Ok(())
     }
 

@@ -2,14 +2,16 @@
 
 use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::hash::{ChunkId, ContentHash};
-use shoal_protocol::manifest::Root;
+use shoal_protocol::manifest::{ChunkRow, Root};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::FetchError;
+use super::keep::Keeping;
+use super::writer::Written;
 use crate::manifests::ChunkRows;
 use crate::output::Output;
-use crate::store::Store;
+use crate::store::{ReadError, Store};
 
 /// Chunks that are read in one go.
 const BATCH_CHUNKS: usize = 16;
@@ -20,25 +22,28 @@ const QUEUE_BATCHES: usize = 4;
 type Batch = Vec<(u64, bytes::Bytes)>;
 
 /// Writes every chunk that has not been `written` yet, then finishes the output. `on_bytes` is told how many bytes it
-/// has written so far.
+/// has written so far. What the output itself keeps is read and checked there, and not written again.
 ///
 /// # Errors
-/// Among others [`FetchError::Read`] when a chunk turns out to be damaged: the store has forgotten it then, and the
-/// fetch can be begun anew.
+/// Among others [`FetchError::Read`] when a chunk turns out to be damaged: the store has forgotten it then, and all
+/// others that are damaged too, so that the fetch can be begun anew.
 pub(super) async fn export(
     store: &Store,
     hash: ContentHash,
     root: Root,
-    output: Output,
+    (output, keeping): Written,
     written: Availability,
     mut on_bytes: impl FnMut(u64) + Send + 'static,
 ) -> Result<(), FetchError> {
     if written.is_complete() {
-        return spawn_blocking(move || Ok(output.finish()?)).await.map_err(|_| FetchError::Broken)?;
+        return spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?;
     }
     let (sink, mut batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
-    let store = store.clone();
-    let reader = spawn_blocking(move || read(store, hash, root, &written, &sink));
+    let mut source = Source { rows: ChunkRows::new(store.clone(), root.clone()), store: store.clone(), keeping };
+    let reader = spawn_blocking(move || {
+        source.read(hash, root.chunks, &written, &sink)?;
+        Ok::<_, FetchError>(source.keeping)
+    });
     let writer = spawn_blocking(move || -> Result<Output, FetchError> {
         let mut output = output;
         let mut done = 0;
@@ -53,43 +58,77 @@ pub(super) async fn export(
     });
     // A writer that failed is the cause when the reader finds nobody to read for.
     let output = writer.await.map_err(|_| FetchError::Broken)??;
-    reader.await.map_err(|_| FetchError::Broken)??;
-    spawn_blocking(move || Ok(output.finish()?)).await.map_err(|_| FetchError::Broken)?
+    let keeping = reader.await.map_err(|_| FetchError::Broken)??;
+    spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?
 }
 
-fn read(
-    store: Store,
-    hash: ContentHash,
-    root: Root,
-    written: &Availability,
-    sink: &mpsc::Sender<Batch>,
-) -> Result<(), FetchError> {
-    let chunks = root.chunks;
-    let mut rows = ChunkRows::new(store.clone(), root);
-    let mut next = 0;
-    while next < chunks {
-        let leaf = rows.leaf_at(ChunkIndex(next)).map_err(|error| FetchError::manifest(hash, error))?;
-        let leaf = leaf.ok_or(FetchError::Broken)?;
-        let mut offset = leaf.offset;
-        let mut due: Vec<(u64, ChunkId)> = Vec::with_capacity(leaf.rows.len());
-        for (index, row) in (leaf.first..).zip(&leaf.rows) {
-            if !written.contains(ChunkIndex(index)) {
-                due.push((offset, row.id));
-            }
-            offset += u64::from(row.len);
-        }
-        next = leaf.first + leaf.rows.len() as u64;
-        for due in due.chunks(BATCH_CHUNKS) {
-            let ids: Vec<ChunkId> = due.iter().map(|&(_, id)| id).collect();
-            let read = store.read_chunks(&ids)?.into_iter().zip(due);
-            let batch = read.map(|(read, &(offset, id))| match read? {
-                Some(bytes) => Ok((offset, bytes)),
-                None => Err(FetchError::Gone(id)),
-            });
-            if sink.blocking_send(batch.collect::<Result<_, FetchError>>()?).is_err() {
-                return Ok(());
-            }
-        }
+fn finish(output: Output, keeping: Option<Keeping>) -> Result<(), FetchError> {
+    output.finish()?;
+    if let Some(keeping) = keeping {
+        keeping.finish();
     }
     Ok(())
+}
+
+/// Where the chunks come from.
+struct Source {
+    store: Store,
+    rows: ChunkRows,
+    keeping: Option<Keeping>,
+}
+
+impl Source {
+    fn read(
+        &mut self,
+        hash: ContentHash,
+        chunks: u64,
+        written: &Availability,
+        sink: &mpsc::Sender<Batch>,
+    ) -> Result<(), FetchError> {
+        let mut next = 0;
+        let mut damage = None;
+        while next < chunks {
+            let leaf = self.rows.leaf_at(ChunkIndex(next)).map_err(|error| FetchError::manifest(hash, error))?;
+            let leaf = leaf.ok_or(FetchError::Broken)?;
+            let mut offset = leaf.offset;
+            let mut due: Vec<(u64, ChunkRow)> = Vec::with_capacity(leaf.rows.len());
+            for (index, row) in (leaf.first..).zip(&leaf.rows) {
+                if !written.contains(ChunkIndex(index)) {
+                    due.push((offset, *row));
+                }
+                offset += u64::from(row.len);
+            }
+            next = leaf.first + leaf.rows.len() as u64;
+            for due in due.chunks(BATCH_CHUNKS) {
+                let batch = self.batch(due, &mut damage)?;
+                // Once something is damaged nothing more is written; the rest is looked at so that one round finds all.
+                if damage.is_none() && sink.blocking_send(batch).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        damage.map_or(Ok(()), |damage| Err(FetchError::Read(damage)))
+    }
+
+    fn batch(&mut self, due: &[(u64, ChunkRow)], damage: &mut Option<ReadError>) -> Result<Batch, FetchError> {
+        let ids: Vec<ChunkId> = due.iter().map(|(_, row)| row.id).collect();
+        let mut batch = Batch::with_capacity(due.len());
+        for (read, &(offset, row)) in self.store.read_chunks(&ids)?.into_iter().zip(due) {
+            match read {
+                Ok(Some(bytes)) => {
+                    let is_there = match &mut self.keeping {
+                        Some(keeping) => keeping.lies_there(offset, row.id, row.len)?,
+                        None => false,
+                    };
+                    if !is_there {
+                        batch.push((offset, bytes));
+                    }
+                }
+                Ok(None) => return Err(FetchError::Gone(row.id)),
+                Err(error @ ReadError::Damaged { .. }) => drop(damage.get_or_insert(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(batch)
+    }
 }

@@ -12,10 +12,11 @@ use shoal_protocol::manifest::{ChunkLeaf, EntryPath, PlacedEntry, Root};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::manifest::Extent;
+use super::writer::Written;
 use crate::api::{PeerShare, Progress};
 use crate::contents::{Live, Registration};
 use crate::network::{Address, PeerId};
-use crate::output::Output;
+use crate::output::Leftovers;
 use crate::store::ManifestRecord;
 
 /// How far a reader's fetch runs ahead of what is held.
@@ -61,6 +62,8 @@ pub(crate) struct OutputPlan {
     pub(crate) path: PathBuf,
     /// Whether to replace what stands there.
     pub(crate) force: bool,
+    /// Whether the store keeps it as its own copy.
+    pub(crate) leftovers: Leftovers,
 }
 
 /// Where the bytes that a reader wants lie, and how to learn that they are here.
@@ -185,7 +188,7 @@ impl Goal {
 pub(crate) struct Outcome {
     pub(crate) root: Root,
     /// The output and what has been written of it so far.
-    pub(super) written: Option<(Output, Availability)>,
+    pub(super) written: Option<(Written, Availability)>,
     pub(crate) fetched_bytes: u64,
     pub(crate) wasted_bytes: u64,
     pub(crate) manifest_bytes: u64,

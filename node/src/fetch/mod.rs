@@ -11,6 +11,7 @@ mod coordinator;
 mod error;
 mod export;
 mod job;
+mod keep;
 mod lookup;
 mod manifest;
 mod patience;

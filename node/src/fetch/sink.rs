@@ -9,9 +9,10 @@ use shoal_protocol::chunk::VerifiedChunk;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::FetchError;
-use super::writer::OutputWriter;
+use super::keep::{Keeping, Kept};
+use super::writer::{OutputWriter, Piece, Written};
 use crate::contents::Live;
-use crate::output::Output;
+use crate::output::{Keeper, Output};
 use crate::store::{Ingest, Seq, Store};
 
 /// Runs of chunks that may wait to become durable before no more places are looked up, 24 bytes each. What the store
@@ -26,10 +27,16 @@ pub(super) struct Sink {
     output: Option<OutputWriter>,
     /// Chunks that have been handed to the output.
     written: Availability,
-    /// Chunks on their way into the store, oldest first.
-    unsettled: VecDeque<(Seq, ChunkRange)>,
-    /// Stands for the last chunk that was put.
+    /// Chunks on their way to being durable, oldest first: each is once both numbers are reached.
+    unsettled: VecDeque<(Seq, u64, ChunkRange)>,
+    /// Stands for the last chunk that was put into the store.
     last: Seq,
+    /// Present when the output is the store's copy of what lies in large files.
+    keeper: Option<Keeper>,
+    /// The number of the last chunk that is to be kept in the output.
+    last_kept: u64,
+    /// The number of the last one that is, durably.
+    kept: watch::Receiver<u64>,
 }
 
 impl Sink {
@@ -41,6 +48,9 @@ impl Sink {
             written: Availability::new(0),
             unsettled: VecDeque::new(),
             last: Seq::default(),
+            keeper: None,
+            last_kept: 0,
+            kept: watch::channel(0).1,
         }
     }
 
@@ -50,8 +60,14 @@ impl Sink {
     }
 
     /// Begins to write chunks to an output too.
-    pub(super) fn set_output(&mut self, output: Output, chunks: u64) {
-        self.output = Some(OutputWriter::start(output));
+    pub(super) fn set_output(&mut self, store: &Store, output: Output, chunks: u64) {
+        self.keeper = output.keeper().cloned();
+        let keeping = self.keeper.clone().map(|keeper| {
+            let (durable, kept) = watch::channel(0);
+            self.kept = kept;
+            (Keeping::new(store, keeper), durable)
+        });
+        self.output = Some(OutputWriter::start(output, keeping));
         self.written = Availability::new(chunks);
     }
 
@@ -63,21 +79,34 @@ impl Sink {
         chunk: VerifiedChunk,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), FetchError> {
+        let kept = self.place_of(offset, &chunk);
         if let Some(output) = &mut self.output {
-            output.write(offset, chunk.bytes().clone(), permit).await?;
+            output.write(Piece { offset, bytes: chunk.bytes().clone(), kept, _permit: permit }).await?;
             self.written.insert(index);
         }
-        let seq = self.ingest.put_chunk(chunk).await?;
-        // One that was pending already has the number of its first time.
-        self.last = self.last.max(seq);
-        self.unsettled.push_back((self.last, ChunkRange::one(index)));
+        match kept {
+            Some(kept) => self.last_kept = kept.number,
+            None => {
+                let seq = self.ingest.put_chunk(chunk).await?;
+                // One that was pending already has the number of its first time.
+                self.last = self.last.max(seq);
+            }
+        }
+        self.unsettled.push_back((self.last, self.last_kept, ChunkRange::one(index)));
         Ok(())
+    }
+
+    /// Where the output keeps a chunk, if it is the one to do so.
+    fn place_of(&self, offset: u64, chunk: &VerifiedChunk) -> Option<Kept> {
+        let len = u32::try_from(chunk.bytes().len()).ok()?;
+        let (file, offset) = self.keeper.as_ref()?.file_of(offset, len)?;
+        Some(Kept { number: self.last_kept + 1, id: chunk.id(), len, file, offset })
     }
 
     /// Notes further places of chunks that have been put: they become durable with them. Nothing is written there now;
     /// the end of the fetch sees to that, from the store.
     pub(super) fn expect(&mut self, places: &[ChunkRange]) {
-        self.unsettled.extend(places.iter().map(|places| (self.last, *places)));
+        self.unsettled.extend(places.iter().map(|places| (self.last, self.last_kept, *places)));
     }
 
     /// Whether so much waits to become durable that no more places should be added. Ends by itself.
@@ -89,10 +118,17 @@ impl Sink {
     pub(super) async fn settles(&mut self) -> Result<(), FetchError> {
         match self.unsettled.front() {
             None => std::future::pending().await,
-            Some(&(first, _)) => {
+            Some(&(seq, kept, _)) => {
                 // The store outlives its ingests; it only closes when the node stops.
-                let _ = self.settled.wait_for(|settled| *settled >= first).await;
-                Ok(self.ingest.check()?)
+                let _ = self.settled.wait_for(|settled| *settled >= seq).await;
+                self.ingest.check()?;
+                if kept > 0 && self.kept.wait_for(|number| *number >= kept).await.is_err() {
+                    return Err(match &mut self.output {
+                        Some(output) => output.failure().await,
+                        None => FetchError::Broken,
+                    });
+                }
+                Ok(())
             }
         }
     }
@@ -101,9 +137,11 @@ impl Sink {
     pub(super) fn tell(&mut self, live: &Live) -> Result<bool, FetchError> {
         self.ingest.check()?;
         let settled = *self.settled.borrow_and_update();
+        let kept = *self.kept.borrow_and_update();
         let mut ranges: Vec<ChunkRange> = Vec::new();
-        while let Some(&(seq, run)) = self.unsettled.front()
+        while let Some(&(seq, number, run)) = self.unsettled.front()
             && seq <= settled
+            && number <= kept
         {
             self.unsettled.pop_front();
             match ranges.last_mut() {
@@ -123,7 +161,7 @@ impl Sink {
     pub(super) async fn finish(
         mut self,
         live: Option<&Arc<Live>>,
-    ) -> Result<Option<(Output, Availability)>, FetchError> {
+    ) -> Result<Option<(Written, Availability)>, FetchError> {
         let output = async {
             match self.output.take() {
                 Some(output) => output.finish().await.map(Some),

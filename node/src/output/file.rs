@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::OutputError;
+use super::{Leftovers, OutputError};
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -16,8 +16,16 @@ pub(super) struct FileOutput {
 
 impl FileOutput {
     /// A file that will have so many bytes. It grows as they come: a manifest may claim any number.
-    pub(super) fn new(path: &Path, file: File, bytes: u64) -> Self {
-        Self { path: path.to_owned(), file, bytes }
+    pub(super) fn new(path: &Path, file: File, bytes: u64, leftovers: Leftovers) -> Result<Self, OutputError> {
+        let this = Self { path: path.to_owned(), file, bytes };
+        if leftovers == Leftovers::Keep {
+            let failed = |error| OutputError::write(path, error);
+            // Of another's making: what belongs there is checked before it counts.
+            if this.file.metadata().map_err(failed)?.len() > bytes {
+                this.file.set_len(bytes).map_err(failed)?;
+            }
+        }
+        Ok(this)
     }
 
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {

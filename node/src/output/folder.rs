@@ -1,18 +1,21 @@
 //! A folder: chunks are spread over the files that they cover.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use shoal_protocol::manifest::{EntryIndex, KindView, Layout};
 
-use super::OutputError;
+use super::{Leftovers, OutputError};
 
 /// Files that are kept open between chunks. Large files take many chunks each, and come from few places at a time.
 const OPEN_FILES: usize = 8;
+/// Opens no symbolic link.
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// A folder that is being written.
 #[derive(Debug)]
@@ -23,12 +26,16 @@ pub(super) struct FolderOutput {
     created: Vec<bool>,
     /// Files of more than one chunk, the latest used last.
     open: VecDeque<(EntryIndex, File)>,
+    /// Present when files may be there from before: the inodes of those that have been opened, so that two names which
+    /// the file system takes for one are told from one that was there.
+    seen: Option<HashSet<u64>>,
 }
 
 impl FolderOutput {
-    pub(super) fn new(root: &Path, layout: Arc<Layout>) -> Self {
+    pub(super) fn new(root: &Path, layout: Arc<Layout>, leftovers: Leftovers) -> Self {
         let created = vec![false; layout.len()];
-        Self { root: root.to_owned(), layout, created, open: VecDeque::new() }
+        let seen = (leftovers == Leftovers::Keep).then(HashSet::new);
+        Self { root: root.to_owned(), layout, created, open: VecDeque::new(), seen }
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
@@ -74,7 +81,11 @@ impl FolderOutput {
         let path = self.root.join(entry.path);
         let created = self.created.get_mut(index.get() as usize).ok_or(OutputError::OutOfBounds)?;
         let mut options = OpenOptions::new();
-        options.write(true).create_new(!*created).mode(if executable { 0o777 } else { 0o666 });
+        options.write(true).mode(if executable { 0o777 } else { 0o666 });
+        match &self.seen {
+            None => options.create_new(!*created),
+            Some(_) => options.create(true).truncate(false).custom_flags(NO_FOLLOW),
+        };
         let file = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_parents(&path)?;
@@ -83,6 +94,16 @@ impl FolderOutput {
             opened => opened,
         };
         let file = file.map_err(|error| clash_or(&path, error))?;
+        if !*created && let Some(seen) = &mut self.seen {
+            let meta = file.metadata().map_err(|error| OutputError::write(&path, error))?;
+            if !seen.insert(meta.ino()) {
+                return Err(OutputError::NamesMerge { path });
+            }
+            let bytes = entry.stream.end - entry.stream.start;
+            if meta.len() > bytes {
+                file.set_len(bytes).map_err(|error| OutputError::write(&path, error))?;
+            }
+        }
         *created = true;
         Ok(file)
     }
@@ -100,7 +121,10 @@ impl FolderOutput {
                 }
                 KindView::EmptyFolder => {
                     make_parents(&path)?;
-                    fs::create_dir(&path).map_err(|error| clash_or(&path, error))?;
+                    match fs::create_dir(&path) {
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.seen.is_some() => {}
+                        made => made.map_err(|error| clash_or(&path, error))?,
+                    }
                 }
                 KindView::Symlink(_) => {}
             }

@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod folder;
+mod keep;
 mod place;
 
 use std::path::Path;
@@ -18,13 +19,24 @@ use shoal_protocol::manifest::Layout;
 pub(crate) use error::OutputError;
 use file::FileOutput;
 use folder::FolderOutput;
+pub(crate) use keep::{Keeper, KeptFile};
 use place::Place;
 
-/// An output that is being written. Dropping it removes what was written.
+/// An output that is being written. Dropping it removes what was written, unless that is to be kept.
 #[derive(Debug)]
 pub(crate) struct Output {
     place: Place,
     body: Body,
+    keeper: Option<Keeper>,
+}
+
+/// What becomes of an output that is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// It is removed: the store has what was written.
+    Remove,
+    /// It stays, for the store counts on it, and whoever begins it again goes on in it.
+    Keep,
 }
 
 #[derive(Debug)]
@@ -52,20 +64,33 @@ impl Output {
     }
 
     /// Begins an output that will stand at `target`.
-    pub(crate) fn create(target: &Path, hash: &ContentHash, shape: Shape, force: bool) -> Result<Self, OutputError> {
+    pub(crate) fn create(
+        target: &Path,
+        hash: &ContentHash,
+        shape: Shape,
+        force: bool,
+        leftovers: Leftovers,
+    ) -> Result<Self, OutputError> {
+        let kept = shape.clone();
         let (place, body) = match shape {
             Shape::File { bytes } => {
-                let (place, file) = Place::new_file(target, hash, force)?;
-                let body = FileOutput::new(place.part(), file, bytes);
+                let (place, file) = Place::new_file(target, hash, force, leftovers)?;
+                let body = FileOutput::new(place.part(), file, bytes, leftovers)?;
                 (place, Body::File(body))
             }
             Shape::Folder(layout) => {
-                let place = Place::new_folder(target, hash, force)?;
-                let body = FolderOutput::new(place.part(), layout);
+                let place = Place::new_folder(target, hash, force, leftovers)?;
+                let body = FolderOutput::new(place.part(), layout, leftovers);
                 (place, Body::Folder(body))
             }
         };
-        Ok(Self { place, body })
+        let keeper = (leftovers == Leftovers::Keep).then(|| Keeper::new(place.part(), target, kept));
+        Ok(Self { place, body, keeper })
+    }
+
+    /// What there is to know of it if it is kept as a copy of the content.
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 
     /// Writes bytes at an offset of the content's stream.

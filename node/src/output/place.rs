@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use shoal_protocol::hash::ContentHash;
 
-use super::OutputError;
+use super::{Leftovers, OutputError};
 
 /// Characters of the content hash that stand in the name of an unfinished output.
 const HASH_CHARS: usize = 12;
@@ -23,6 +23,7 @@ pub(super) struct Place {
     target: PathBuf,
     part: PathBuf,
     force: bool,
+    leftovers: Leftovers,
     /// Held for its lock, which tells a live writer from a dead one's leftovers.
     _lock: File,
 }
@@ -48,9 +49,14 @@ pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
 }
 
 impl Place {
-    pub(super) fn new_file(target: &Path, hash: &ContentHash, force: bool) -> Result<(Self, File), OutputError> {
+    pub(super) fn new_file(
+        target: &Path,
+        hash: &ContentHash,
+        force: bool,
+        leftovers: Leftovers,
+    ) -> Result<(Self, File), OutputError> {
         check(target, force)?;
-        let part = part_path(target, hash);
+        let part = part_path(target, hash, leftovers);
         let failed = |error| OutputError::write(&part, error);
         // Not truncated before it is locked: it may be another writer's.
         // Nor is a link followed that somebody else has put there: the name can be guessed.
@@ -58,14 +64,21 @@ impl Place {
         options.read(true).write(true).create(true).truncate(false).custom_flags(NO_FOLLOW);
         let file = options.open(&part).map_err(failed)?;
         lock(&file, target)?;
-        file.set_len(0).map_err(failed)?;
+        if leftovers == Leftovers::Remove {
+            file.set_len(0).map_err(failed)?;
+        }
         let held = file.try_clone().map_err(failed)?;
-        Ok((Self { target: target.to_owned(), part, force, _lock: held }, file))
+        Ok((Self { target: target.to_owned(), part, force, leftovers, _lock: held }, file))
     }
 
-    pub(super) fn new_folder(target: &Path, hash: &ContentHash, force: bool) -> Result<Self, OutputError> {
+    pub(super) fn new_folder(
+        target: &Path,
+        hash: &ContentHash,
+        force: bool,
+        leftovers: Leftovers,
+    ) -> Result<Self, OutputError> {
         check(target, force)?;
-        let part = part_path(target, hash);
+        let part = part_path(target, hash, leftovers);
         let failed = |error| OutputError::write(&part, error);
         if let Err(error) = fs::create_dir(&part) {
             if error.kind() != io::ErrorKind::AlreadyExists {
@@ -74,12 +87,18 @@ impl Place {
             // A dead writer's leftovers have no lock on them; chunks are in the store, so nothing is lost with them.
             let old = File::open(&part).map_err(failed)?;
             lock(&old, target)?;
-            fs::remove_dir_all(&part).map_err(failed)?;
-            fs::create_dir(&part).map_err(failed)?;
+            match leftovers {
+                Leftovers::Remove => {
+                    fs::remove_dir_all(&part).map_err(failed)?;
+                    fs::create_dir(&part).map_err(failed)?;
+                }
+                // Nothing may be written through a link, and links are made last.
+                Leftovers::Keep => remove_links(&part)?,
+            }
         }
         let held = File::open(&part).map_err(failed)?;
         lock(&held, target)?;
-        Ok(Self { target: target.to_owned(), part, force, _lock: held })
+        Ok(Self { target: target.to_owned(), part, force, leftovers, _lock: held })
     }
 
     /// The path to write at.
@@ -90,6 +109,8 @@ impl Place {
     /// Gives the output its final name, durably.
     pub(super) fn settle(mut self) -> Result<(), OutputError> {
         self.rename()?;
+        // What stands under the name of the unfinished one now is what was replaced.
+        self.leftovers = Leftovers::Remove;
         let folder = parent(&self.target);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| OutputError::write(folder, error))
     }
@@ -115,6 +136,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.leftovers == Leftovers::Keep {
+            return;
+        }
         // Best effort: after a rename nothing is there, and leftovers are recognised by the next writer.
         let _ = match fs::symlink_metadata(&self.part) {
             Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.part),
@@ -138,9 +162,31 @@ fn parent(target: &Path) -> &Path {
     }
 }
 
-fn part_path(target: &Path, hash: &ContentHash) -> PathBuf {
+/// Removes every symbolic link below a folder.
+fn remove_links(folder: &Path) -> Result<(), OutputError> {
+    let failed = |path: &Path, error| OutputError::write(path, error);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for item in fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
+            let item = item.map_err(|error| failed(&folder, error))?;
+            let (path, kind) = (item.path(), item.file_type());
+            match kind.map_err(|error| failed(&path, error))? {
+                kind if kind.is_dir() => folders.push(path),
+                kind if kind.is_symlink() => fs::remove_file(&path).map_err(|error| failed(&path, error))?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn part_path(target: &Path, hash: &ContentHash, leftovers: Leftovers) -> PathBuf {
     let hash = hash.to_string();
-    let tail = format!(".{}.shoal-part", hash.get(..HASH_CHARS).unwrap_or(&hash));
+    let what = match leftovers {
+        Leftovers::Remove => "part",
+        Leftovers::Keep => "keep",
+    };
+    let tail = format!(".{}.shoal-{what}", hash.get(..HASH_CHARS).unwrap_or(&hash));
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut room = MAX_NAME_BYTES - tail.len() - 1;
     while !name.is_char_boundary(room.min(name.len())) {

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::PublishError;
+use super::placer::Placer;
 use super::read::{Batch, read_all};
 use super::scan::Scan;
 use crate::clock::unix_ms;
@@ -31,7 +32,8 @@ pub(crate) struct Imported {
     pub(crate) new_bytes: u64,
 }
 
-/// Reads, chunks, hashes and stores all that was scanned, and records the manifest under `name`.
+/// Reads, chunks, hashes and stores all that was scanned, and records the manifest under `name`. With `in_place` large
+/// files are not copied: the store notes where in them their chunks lie.
 ///
 /// `on_bytes` is told how many bytes of content have been handed to the store, a few times per MiB. When this
 /// returns, everything is durable. Dropping the future leaves chunks in the store and no manifest.
@@ -39,6 +41,7 @@ pub(crate) async fn import(
     store: &Store,
     scan: Scan,
     name: Option<String>,
+    in_place: bool,
     mut on_bytes: impl FnMut(u64) + Send,
 ) -> Result<Imported, PublishError> {
     let scan = Arc::new(scan);
@@ -49,20 +52,35 @@ pub(crate) async fn import(
     });
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut hashed = ReceiverStream::new(batches)
-        .map(|batch| spawn_blocking(move || batch.into_iter().map(VerifiedChunk::of).collect::<Vec<_>>()))
+        .map(|batch| {
+            spawn_blocking(move || {
+                let chunks: Vec<VerifiedChunk> = batch.chunks.into_iter().map(VerifiedChunk::of).collect();
+                (chunks, batch.origin)
+            })
+        })
         .buffered(workers.min(QUEUE_BATCHES));
 
     let ingest = store.ingest();
+    let mut placer = in_place.then(|| Placer::new(store, &scan));
     let mut manifest = match &*scan {
         Scan::File(_) => ManifestBuilder::new(ContentKind::File),
         Scan::Folder(_) => ManifestBuilder::new(ContentKind::Folder),
     };
     let mut done_bytes = 0;
     while let Some(batch) = hashed.next().await {
-        for chunk in batch.map_err(|_| PublishError::Broken)? {
+        let (chunks, origin) = batch.map_err(|_| PublishError::Broken)?;
+        let mut origin = origin;
+        for chunk in chunks {
             let bytes = chunk.bytes().len();
-            manifest.push_chunk(chunk.id(), u32::try_from(bytes).unwrap_or(u32::MAX))?;
-            ingest.put_chunk(chunk).await?;
+            let len = u32::try_from(bytes).unwrap_or(u32::MAX);
+            manifest.push_chunk(chunk.id(), len)?;
+            match (&mut placer, &mut origin) {
+                (Some(placer), Some(origin)) => {
+                    placer.place(*origin, chunk.id(), len).await?;
+                    origin.offset += u64::from(len);
+                }
+                _ => drop(ingest.put_chunk(chunk).await?),
+            }
             done_bytes += bytes as u64;
         }
         put_nodes(&ingest, manifest.drain_nodes()).await?;
@@ -79,9 +97,13 @@ pub(crate) async fn import(
     let finished = manifest.finish()?;
     put_nodes(&ingest, finished.nodes).await?;
     ingest.flush().await?;
+    let mut added = ingest.added();
+    if let Some(placer) = &mut placer {
+        added.bytes += placer.flush().await?.bytes;
+    }
     let record = manifests::record(finished.hash, &finished.root, ContentState::Complete, name, unix_ms());
     store.put_manifest(record).await?;
-    Ok(Imported { hash: finished.hash, root: finished.root, new_bytes: ingest.added().bytes })
+    Ok(Imported { hash: finished.hash, root: finished.root, new_bytes: added.bytes })
 }
 
 async fn put_nodes(ingest: &Ingest, nodes: Vec<EncodedNode>) -> Result<(), PublishError> {

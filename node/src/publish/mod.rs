@@ -6,6 +6,7 @@
 
 mod error;
 mod import;
+mod placer;
 mod read;
 pub(crate) mod scan;
 

@@ -12,13 +12,28 @@ use shoal_protocol::chunker::{Chunker, LARGE_FILE_BYTES};
 use tokio::sync::mpsc;
 
 use super::PublishError;
-use super::scan::{Scan, Source, Stamp};
+use super::scan::{Scan, Source};
+use crate::store::FileStamp;
 
 /// Bytes that are read before they are cut: several times the longest chunk, so that few chunks straddle.
 const BUFFER_BYTES: usize = 512 * 1024;
 
 /// The chunks of one buffer, in stream order.
-pub(super) type Batch = Vec<Bytes>;
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) chunks: Vec<Bytes>,
+    /// Where the first of them begins, if they are those of a large file.
+    pub(super) origin: Option<Origin>,
+}
+
+/// A place in a large file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// Which of [`Scan::large_files`].
+    pub(super) file: usize,
+    /// Where in it.
+    pub(super) offset: u64,
+}
 
 /// Reads everything that was scanned, in stream order, and sends its chunks. Ends early, without an error, when
 /// nobody takes them any more.
@@ -42,19 +57,17 @@ impl From<PublishError> for Stop {
 }
 
 fn read_runs(scan: &Scan, cutter: &mut Cutter) -> Result<(), Stop> {
-    let entries = match scan {
-        Scan::File(source) => {
-            cutter.read_file(source)?;
-            return cutter.end_run();
-        }
-        Scan::Folder(entries) => entries,
+    let (lone, entries) = match scan {
+        Scan::File(source) => (Some(source), &[][..]),
+        Scan::Folder(entries) => (None, entries.as_slice()),
     };
-    let files = || entries.iter().filter_map(|scanned| scanned.source.as_ref());
-    for small in files().filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
+    let files = lone.into_iter().chain(entries.iter().filter_map(|scanned| scanned.source.as_ref()));
+    for small in files.filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
         cutter.read_file(small)?;
     }
     cutter.end_run()?;
-    for large in files().filter(|source| source.stamp.bytes >= LARGE_FILE_BYTES) {
+    for (file, large) in scan.large_files().enumerate() {
+        cutter.origin = Some(Origin { file, offset: 0 });
         cutter.read_file(large)?;
         cutter.end_run()?;
     }
@@ -68,18 +81,20 @@ struct Cutter {
     buffer: Vec<u8>,
     /// How much of the buffer the chunker has seen.
     scanned: usize,
+    /// Where the buffer begins, while a large file is read.
+    origin: Option<Origin>,
     sink: mpsc::Sender<Batch>,
 }
 
 impl Cutter {
     fn new(sink: mpsc::Sender<Batch>) -> Self {
-        Self { chunker: Chunker::new(), buffer: Vec::with_capacity(BUFFER_BYTES), scanned: 0, sink }
+        Self { chunker: Chunker::new(), buffer: Vec::with_capacity(BUFFER_BYTES), scanned: 0, origin: None, sink }
     }
 
     fn read_file(&mut self, source: &Source) -> Result<(), Stop> {
         let failed = |error| PublishError::read(&source.path, error);
         let changed = || Stop::from(PublishError::Changed { path: source.path.clone() });
-        let stamp = |file: &File| file.metadata().map(|meta| Stamp::of(&meta)).map_err(failed);
+        let stamp = |file: &File| file.metadata().map(|meta| FileStamp::of(&meta)).map_err(failed);
 
         let file = File::open(&source.path).map_err(failed)?;
         if stamp(&file)? != source.stamp {
@@ -134,7 +149,11 @@ impl Cutter {
         self.scanned -= whole;
         let mut bytes = Bytes::from(std::mem::replace(&mut self.buffer, rest));
         let mut start = 0;
-        let batch = ends.iter().map(|&end| bytes.split_to(end - std::mem::replace(&mut start, end))).collect();
-        self.sink.blocking_send(batch).map_err(|_| Stop::NobodyListens)
+        let chunks = ends.iter().map(|&end| bytes.split_to(end - std::mem::replace(&mut start, end))).collect();
+        let origin = self.origin;
+        if let Some(origin) = &mut self.origin {
+            origin.offset += whole as u64;
+        }
+        self.sink.blocking_send(Batch { chunks, origin }).map_err(|_| Stop::NobodyListens)
     }
 }

@@ -4,12 +4,14 @@
 //! UTF-8) is refused by name before a byte is stored.
 
 use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use shoal_protocol::chunker::LARGE_FILE_BYTES;
 use shoal_protocol::manifest::{Entry, EntryKind, EntryPath, Target};
 
 use super::PublishError;
+use crate::store::FileStamp;
 
 /// Deepest folder that a scan descends into; a path of 4,096 bytes holds no more components than half of that.
 const MAX_DEPTH: usize = 2048;
@@ -31,6 +33,16 @@ impl Scan {
             Self::Folder(entries) => entries.iter().map(|scanned| scanned.entry.kind.size()).sum(),
         }
     }
+
+    /// The files that each are a run of their own, in the order of the stream.
+    pub(crate) fn large_files(&self) -> impl Iterator<Item = &Source> {
+        let (lone, entries) = match self {
+            Self::File(source) => (Some(source), &[][..]),
+            Self::Folder(entries) => (None, entries.as_slice()),
+        };
+        let files = lone.into_iter().chain(entries.iter().filter_map(|scanned| scanned.source.as_ref()));
+        files.filter(|source| source.stamp.bytes >= LARGE_FILE_BYTES)
+    }
 }
 
 /// An entry, and for a file where its bytes are.
@@ -48,31 +60,7 @@ pub(crate) struct Source {
     /// Where it is.
     pub(crate) path: PathBuf,
     /// What it looked like.
-    pub(crate) stamp: Stamp,
-}
-
-/// What tells that a file has changed between two looks at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    /// Bytes in it.
-    pub(crate) bytes: u64,
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// The stamp of a file with this metadata.
-    pub(crate) fn of(meta: &Metadata) -> Self {
-        Self {
-            bytes: meta.len(),
-            device: meta.dev(),
-            inode: meta.ino(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
+    pub(crate) stamp: FileStamp,
 }
 
 /// Looks at everything under `paths`. Blocks on the disk.
@@ -90,7 +78,7 @@ pub(crate) fn scan(paths: &[PathBuf]) -> Result<Scan, PublishError> {
         return Ok(Scan::Folder(sorted(found)?));
     }
     refuse_special(only, &meta)?;
-    Ok(Scan::File(Source { path: only.clone(), stamp: Stamp::of(&meta) }))
+    Ok(Scan::File(Source { path: only.clone(), stamp: FileStamp::of(&meta) }))
 }
 
 fn scan_several(paths: &[PathBuf]) -> Result<Scan, PublishError> {
@@ -170,7 +158,7 @@ fn scan_one(
     refuse_special(path, meta)?;
     let executable = meta.permissions().mode() & 0o111 != 0;
     let entry = Entry { path: entry_path()?, kind: EntryKind::File { size: meta.len(), executable } };
-    found.push(ScannedEntry { entry, source: Some(Source { path: path.to_owned(), stamp: Stamp::of(meta) }) });
+    found.push(ScannedEntry { entry, source: Some(Source { path: path.to_owned(), stamp: FileStamp::of(meta) }) });
     Ok(())
 }
 

@@ -103,6 +103,9 @@ fn process(pid: Option<u32>) -> String {
 
 /// The way out for a database whose contents the store derives from others.
 pub(super) const WAY_OUT_INDEX: &str = "stop the node and delete this file; it is rebuilt from the segments";
+/// The way out for the table of chunks in place.
+pub(super) const WAY_OUT_IN_PLACE: &str =
+    "run `shoal verify --repair`, or publish again in place what it named (the files themselves are not touched)";
 /// The way out for a segment.
 pub(super) const WAY_OUT_SEGMENT: &str =
     "check the disk; publish or fetch what it held again, it will be stored in a new segment";
@@ -125,6 +128,7 @@ impl StoreError {
         let way_out = match file.file_name().and_then(|name| name.to_str()) {
             Some(super::INDEX_FILE) => WAY_OUT_INDEX,
             Some(super::CATALOG_FILE) => WAY_OUT_CATALOG,
+            Some(super::IN_PLACE_FILE) => WAY_OUT_IN_PLACE,
             _ => WAY_OUT_SEGMENT,
         };
         Self::Damaged { file: file.into(), detail: detail.into(), way_out }

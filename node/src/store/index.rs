@@ -13,6 +13,7 @@ use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition, Wr
 use super::backend::Faults;
 use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
+use super::in_place::FilePlace;
 use super::rows::{
     Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow, Soundness,
 };
@@ -29,12 +30,20 @@ pub(super) enum Entry {
     At(IndexRow),
     /// Its row does not match its check.
     Unreadable,
+    /// Not in a segment, but in a file of the user, which can be opened as far as is known.
+    InFile(FilePlace),
+    /// In a file of the user that could not be opened when it was last looked for.
+    InGoneFile(FilePlace),
 }
 
 impl Entry {
     /// Whether the object counts as held.
     pub(super) fn is_held(&self) -> bool {
-        matches!(self, Self::At(IndexRow { soundness: Soundness::Sound, .. }))
+        matches!(
+            self,
+            Self::At(IndexRow { soundness: Soundness::Sound, .. })
+                | Self::InFile(FilePlace { soundness: Soundness::Sound, .. })
+        )
     }
 }
 

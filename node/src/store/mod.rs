@@ -3,7 +3,8 @@
 //! Payload lies in *segments* (`segments/NNNNNN.redb`), as a byte stream with, for each commit, a directory of what is
 //! in it. `index.redb` says where each object lies; it follows from the segments and is rebuilt from them when it is
 //! lost. `catalog.redb` keeps the manifests' records, which nothing else knows. The bytes are in `docs/format.md`, the
-//! reasons in `docs/decisions/0002-store.md`.
+//! reasons in `docs/decisions/0002-store.md`. Content *in place* stays in files of the user: `in-place.redb` says which
+//! chunk lies where in which file.
 //!
 //! What always holds:
 //! * *Acknowledged* means the segment's commit is durable: it is there after kill -9 or a power cut.
@@ -20,6 +21,7 @@ mod catalog;
 mod config;
 mod database;
 mod error;
+mod in_place;
 mod index;
 mod ingest;
 mod intake;
@@ -47,6 +49,7 @@ use tokio::sync::watch;
 
 pub use self::config::StoreConfig;
 pub use self::error::{ReadError, StoreError};
+pub use self::in_place::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile};
 pub use self::ingest::{Added, Ingest};
 pub use self::intake::Seq;
 pub use self::reader::Read;
@@ -55,6 +58,7 @@ pub use self::usage::Usage;
 
 use self::backend::Faults;
 use self::catalog::{Catalog, Change};
+use self::in_place::InPlace;
 use self::intake::Intake;
 use self::lock::HomeLock;
 use self::rows::Kind;
@@ -68,6 +72,7 @@ pub const MAX_OBJECT_BYTES: usize = 4 << 20;
 
 const INDEX_FILE: &str = "index.redb";
 const CATALOG_FILE: &str = "catalog.redb";
+const IN_PLACE_FILE: &str = "in-place.redb";
 const SEGMENTS_FOLDER: &str = "segments";
 /// Files that are not whole yet; removed when found at a start.
 const PASSAGE_EXTENSION: &str = "new";
@@ -112,6 +117,7 @@ impl Store {
         let lock = HomeLock::take(home)?;
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
+        let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
         let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
         segments.sync()?;
         let shared = Arc::new(Shared {
@@ -121,6 +127,7 @@ impl Store {
             index,
             segments,
             catalog,
+            in_place,
             healed: Mutex::new(0),
             lock: Mutex::new(Some(lock)),
         });
@@ -150,6 +157,11 @@ impl Store {
     /// Begins to put objects: one per publish or fetch.
     pub fn ingest(&self) -> Ingest {
         Ingest::new(Arc::clone(self.shared()))
+    }
+
+    /// Begins to place chunks in files of the user instead of the store: one per publish or fetch.
+    pub fn in_place_writer(&self) -> InPlaceWriter {
+        InPlaceWriter::new(Arc::clone(self.shared()))
     }
 
     /// Follows what is settled: everything put up to the sequence number in it is durable and readable, unless its

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use shoal_protocol::hash::{ChunkId, NodeId};
 
 use super::error::{ReadError, StoreError};
+use super::in_place::{FileNumber, Wanted};
 use super::index::Entry;
 use super::rows::{IndexRow, Kind, ObjectId, SegmentNumber, Soundness};
 use super::shared::Shared;
@@ -18,7 +19,7 @@ use super::shared::Shared;
 pub type Read = Result<Option<Bytes>, ReadError>;
 
 /// What the object is called in an error.
-fn name(id: &ObjectId, kind: Kind) -> String {
+pub(super) fn name(id: &ObjectId, kind: Kind) -> String {
     let kind = match kind {
         Kind::Chunk => "chunk",
         Kind::Node => "manifest node",
@@ -49,6 +50,7 @@ pub(super) fn read_many<'a>(
     let entries = shared.index_entries(ids.clone())?;
     let mut results: Vec<Read> = Vec::with_capacity(entries.len());
     let mut places: BTreeMap<SegmentNumber, Vec<(u64, usize, &ObjectId, IndexRow)>> = BTreeMap::new();
+    let mut files: BTreeMap<FileNumber, Vec<Wanted<'_>>> = BTreeMap::new();
     for (at, (id, entry)) in ids.zip(entries).enumerate() {
         results.push(Ok(None));
         match entry {
@@ -62,12 +64,23 @@ pub(super) fn read_many<'a>(
                 let detail = "an earlier read found so".to_owned();
                 results[at] = Err(ReadError::Damaged { what: name(id, row.kind), file, detail });
             }
+            Entry::InFile(place) | Entry::InGoneFile(place) => {
+                files.entry(place.file).or_default().push(Wanted { at, id, place });
+            }
             Entry::At(row) => places.entry(row.segment).or_default().push((row.offset, at, id, row)),
         }
     }
     for (segment, mut wanted) in places {
         wanted.sort_unstable_by_key(|(offset, at, ..)| (*offset, *at));
         for (at, result) in read_segment(shared, segment, &wanted) {
+            if let Some(place) = results.get_mut(at) {
+                *place = result;
+            }
+        }
+    }
+    for (file, mut wanted) in files {
+        wanted.sort_unstable_by_key(|wanted| wanted.place.offset);
+        for (at, result) in shared.in_place.read_chunks(file, &wanted) {
             if let Some(place) = results.get_mut(at) {
                 *place = result;
             }

@@ -52,7 +52,7 @@ impl Kind {
 
 /// The only codec there is: bytes as they are.
 const CODEC_PLAIN: u8 = 0;
-/// The only place there is: a segment. In-place files will be another.
+/// In this table there is only one place: a segment. Chunks in files of the user have a table of their own.
 const PLACE_SEGMENT: u8 = 0;
 
 /// Whether an object's bytes are as they should be, as far as is known.
@@ -116,7 +116,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn check4(parts: &[&[u8]]) -> [u8; CHECK_BYTES] {
+pub(super) fn check4(parts: &[&[u8]]) -> [u8; CHECK_BYTES] {
     let [a, b, c, d, ..] = digest(parts);
     [a, b, c, d]
 }
@@ -127,11 +127,11 @@ pub(super) fn check8(parts: &[&[u8]]) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 

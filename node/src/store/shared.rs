@@ -10,6 +10,7 @@ use redb::Durability;
 
 use super::catalog::Catalog;
 use super::error::{ReadError, StoreError};
+use super::in_place::InPlace;
 use super::index::{Entry, Index, Indexed};
 use super::intake::Intake;
 use super::lock::HomeLock;
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) catalog: Catalog,
+    pub(super) in_place: InPlace,
     // One heals at a time; the count says whether another has done it meanwhile.
     pub(super) healed: Mutex<u64>,
     // Given up once every file is closed.
@@ -38,7 +40,42 @@ impl Shared {
         &self,
         ids: impl Iterator<Item = &'a ObjectId> + Clone,
     ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self.segment_entries(ids.clone())?;
+        if self.in_place.is_used() && !entries.iter().all(Entry::is_held) {
+            self.look_in_place(ids, &mut entries)?;
+        }
+        Ok(entries)
+    }
+
+    /// What the index alone says of each of `ids`: what lies in files of the user is absent.
+    pub(super) fn segment_entries<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+    ) -> Result<Vec<Entry>, StoreError> {
         self.with_index(|index| index.entries(ids.clone()))
+    }
+
+    /// What no segment has may lie in a file of the user.
+    fn look_in_place<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+        entries: &mut [Entry],
+    ) -> Result<(), StoreError> {
+        let places = match self.in_place.places(ids) {
+            Ok(places) => places,
+            // The rest of the store is none the worse for it.
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "chunks in place cannot be looked up");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for (entry, place) in entries.iter_mut().zip(places) {
+            let Some(place) = place.filter(|_| !entry.is_held()) else { continue };
+            let gone = self.in_place.is_gone(place.file);
+            *entry = if gone { Entry::InGoneFile(place) } else { Entry::InFile(place) };
+        }
+        Ok(())
     }
 
     /// Takes a written group into the index.
@@ -94,7 +131,8 @@ impl Shared {
         let index = self.sync_index().and_then(|()| self.index.close());
         let segments = self.segments.close();
         let catalog = self.catalog.close();
+        let in_place = self.in_place.close();
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        index.and(segments).and(catalog)
+        index.and(segments).and(catalog).and(in_place)
     }
 }

@@ -19,6 +19,8 @@ pub struct Usage {
     pub chunk_bytes: u64,
     /// Bytes of chunks and manifest nodes together.
     pub payload_bytes: u64,
+    /// Bytes of chunks that lie in files of the user: no part of `payload_bytes` and `disk_bytes`.
+    pub in_place_bytes: u64,
     /// What the store's files take on the disk, in blocks and not by their length.
     pub disk_bytes: u64,
     /// Segments.
@@ -33,9 +35,15 @@ pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
         usage.chunk_bytes += row.chunk_bytes;
         usage.payload_bytes += row.stream_bytes;
     }
+    for (_, file) in shared.in_place.files()? {
+        usage.chunks += file.chunks;
+        usage.chunk_bytes += file.chunk_bytes;
+        usage.in_place_bytes += file.chunk_bytes;
+    }
+    usage.disk_bytes += disk_bytes(shared.in_place.path())?;
     let segments = shared.segments.all();
     usage.segments = segments.len() as u64;
-    usage.disk_bytes = disk_bytes(&shared.home.join(INDEX_FILE))? + disk_bytes(&shared.home.join(CATALOG_FILE))?;
+    usage.disk_bytes += disk_bytes(&shared.home.join(INDEX_FILE))? + disk_bytes(&shared.home.join(CATALOG_FILE))?;
     for segment in segments {
         usage.disk_bytes += disk_bytes(segment.path())?;
     }

@@ -15,6 +15,7 @@ mod discovery;
 mod faults;
 mod golden;
 mod hostile;
+mod in_place;
 mod refusals;
 mod shapes;
 mod sharing;

@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod in_place;
 mod life;
 mod model;
 

@@ -1,0 +1,65 @@
+//! Placing the chunks of large files where they are, instead of copying them.
+
+use shoal_protocol::hash::ChunkId;
+use tokio::task::spawn_blocking;
+
+use super::PublishError;
+use super::read::Origin;
+use super::scan::{Scan, Source};
+use crate::store::{Added, FileNumber, InPlaceWriter, KeptChunk, NewFile, Store};
+
+/// Chunks that are placed in one commit: 44 bytes each, and some 70 KiB of payload.
+const GROUP_CHUNKS: usize = 16 * 1024;
+
+/// Takes chunks of large files, in the order of the stream.
+#[derive(Debug)]
+pub(super) struct Placer {
+    // Away while a group is being committed.
+    writer: Option<InPlaceWriter>,
+    files: Vec<Source>,
+    /// The file that was taken in last: which of `files`, and its number.
+    current: Option<(usize, FileNumber)>,
+    waiting: Vec<(Origin, ChunkId, u32)>,
+}
+
+impl Placer {
+    pub(super) fn new(store: &Store, scan: &Scan) -> Self {
+        let files = scan.large_files().cloned().collect();
+        Self { writer: Some(store.in_place_writer()), files, current: None, waiting: Vec::new() }
+    }
+
+    /// Places a chunk; durable after [`flush`](Self::flush).
+    pub(super) async fn place(&mut self, origin: Origin, id: ChunkId, len: u32) -> Result<(), PublishError> {
+        self.waiting.push((origin, id, len));
+        if self.waiting.len() >= GROUP_CHUNKS { self.flush().await.map(drop) } else { Ok(()) }
+    }
+
+    /// Makes everything durable; says what was not held before.
+    pub(super) async fn flush(&mut self) -> Result<Added, PublishError> {
+        let mut writer = self.writer.take().ok_or(PublishError::Broken)?;
+        let waiting = std::mem::take(&mut self.waiting);
+        let (files, mut current) = (std::mem::take(&mut self.files), self.current);
+        let done = spawn_blocking(move || -> Result<_, PublishError> {
+            let mut chunks = Vec::with_capacity(waiting.len());
+            for (origin, id, len) in waiting {
+                let file = match current {
+                    Some((file, number)) if file == origin.file => number,
+                    _ => {
+                        let source = files.get(origin.file).ok_or(PublishError::Broken)?;
+                        let file = NewFile { path: source.path.clone(), becomes: None, stamp: source.stamp };
+                        let number = writer.add(file)?;
+                        current = Some((origin.file, number));
+                        number
+                    }
+                };
+                chunks.push(KeptChunk { id, file, offset: origin.offset, len });
+            }
+            writer.keep(&chunks)?;
+            Ok((writer, files, current))
+        });
+        let (writer, files, current) = done.await.map_err(|_| PublishError::Broken)??;
+        let added = writer.added();
+        (self.writer, self.files, self.current) = (Some(writer), files, current);
+        Ok(added)
+    }
+}

@@ -1,0 +1,275 @@
+//! In-place content: chunks that lie in files which the user keeps.
+//!
+//! Rows say in which file and where a chunk lies; they are durable when the call that made them returns, and follow
+//! from nothing else. What decides whether a chunk is there is its hash, on every read; how the file looks (device,
+//! inode, size, times) only names the cause when it is not. Files are opened for a batch of reads and closed again, so
+//! that nobody is kept from removing or unmounting them. This module never writes to a file of the user.
+//!
+//! The database is made when the first file comes: who keeps nothing in place pays nothing.
+
+mod read;
+mod rows;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+
+use super::backend::Faults;
+use super::database::HomeDatabase;
+use super::error::{StoreError, Trouble};
+use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
+
+pub(super) use self::read::Wanted;
+pub use self::rows::{FileNumber, FileStamp};
+pub(super) use self::rows::{FilePlace, FileRow};
+pub use self::write::{InPlaceWriter, KeptChunk, NewFile};
+
+const CHUNKS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("chunks");
+const FILES: TableDefinition<u32, &[u8]> = TableDefinition::new("files");
+
+const KIND: &str = "in-place";
+const CACHE_BYTES: usize = 4 << 20;
+/// Rows looked at in one transaction by what goes through all of them.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// What is known of chunks in files of the user.
+#[derive(Debug)]
+pub(super) struct InPlace {
+    path: PathBuf,
+    faults: Option<Arc<dyn Faults>>,
+    // Held for reading during each call, for writing only to make or close the database.
+    database: RwLock<Option<Arc<HomeDatabase>>>,
+    // A std mutex, held for a few instructions.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the next file.
+    next: u32,
+    /// Files that could not be opened when they were last looked for: their chunks count as not held.
+    gone: HashSet<FileNumber>,
+    /// Files that a publish or fetch under way has placed chunks in, and how many of those there are.
+    busy: HashMap<FileNumber, usize>,
+}
+
+/// What a sweep has found, or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Swept {
+    pub(super) chunks: u64,
+    pub(super) chunk_bytes: u64,
+    pub(super) files: u64,
+}
+
+impl InPlace {
+    /// Opens the database at `path` if there is one. One that is damaged is moved aside: what it named is not held any
+    /// more, and the rest of the store is none the worse.
+    pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
+        let exists = path.try_exists().map_err(|source| StoreError::io(&path, source))?;
+        let this = Self { path, faults, database: RwLock::default(), state: Mutex::default() };
+        if exists {
+            match this.open_existing() {
+                Err(error) if error.is_damage() => {
+                    let aside = this.path.with_extension("damaged");
+                    tracing::error!(%error, aside = %aside.display(), "what lay in place is to be published again");
+                    std::fs::rename(&this.path, &aside).map_err(|source| StoreError::io(&this.path, source))?;
+                }
+                opened => opened?,
+            }
+        }
+        Ok(this)
+    }
+
+    fn open_existing(&self) -> Result<(), StoreError> {
+        let database = self.open_database()?;
+        let last = database.read(|transaction| {
+            let table = transaction.open_table(FILES)?;
+            transaction.open_table(CHUNKS)?.first()?;
+            let last = table.last()?.map_or(0, |(number, _)| number.value());
+            Ok(last)
+        })?;
+        self.state().next = last.saturating_add(1);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        Ok(())
+    }
+
+    fn open_database(&self) -> Result<HomeDatabase, StoreError> {
+        HomeDatabase::open(self.path.clone(), KIND, CACHE_BYTES, self.faults.clone(), |transaction| {
+            transaction.open_table(CHUNKS)?;
+            transaction.open_table(FILES)?;
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn database(&self) -> Option<Arc<HomeDatabase>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The database, made now if it is not there.
+    fn made(&self) -> Result<Arc<HomeDatabase>, StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*database {
+            return Ok(Arc::clone(database));
+        }
+        let made = Arc::new(self.open_database()?);
+        *database = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Runs `work` in a read transaction; without a database there is nothing to read. A handle that a fault of the
+    /// disk has closed is opened anew, once.
+    fn read<T: Default>(&self, work: impl Fn(&ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        let Some(database) = self.database() else {
+            return Ok(T::default());
+        };
+        again(&database, || database.read(&work))
+    }
+
+    /// Runs `work` in a durable write transaction.
+    fn write<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        let database = self.made()?;
+        again(&database, || database.write(Durability::Immediate, &work))
+    }
+
+    /// Where each of `ids` lies; `None` when no row says so. A row that does not match its check says nothing.
+    pub(super) fn places<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+    ) -> Result<Vec<Option<FilePlace>>, StoreError> {
+        let found = self.read(|transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            let place = |id| -> Result<_, Trouble> {
+                Ok(table.get(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok()))
+            };
+            ids.clone().map(place).collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(if found.is_empty() { vec![None; ids.count()] } else { found })
+    }
+
+    /// Whether any chunk lies in place, as far as is known without a look.
+    pub(super) fn is_used(&self) -> bool {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether the file could not be opened when it was last looked for.
+    pub(super) fn is_gone(&self, file: FileNumber) -> bool {
+        self.state().gone.contains(&file)
+    }
+
+    /// Forgets which files could not be opened, so that each is looked for anew.
+    #[allow(dead_code, reason = "for verify, which is on its way")]
+    pub(super) fn look_again(&self) {
+        self.state().gone.clear();
+    }
+
+    /// The row of a file.
+    pub(super) fn file(&self, number: FileNumber) -> Result<Option<FileRow>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(FILES)?;
+            let row = table.get(number.0)?.map(|value| FileRow::decode(number, value.value()));
+            row.transpose()
+        })
+    }
+
+    /// All files, in the order of their numbers. Rows that are damaged are passed over.
+    pub(super) fn files(&self) -> Result<Vec<(FileNumber, FileRow)>, StoreError> {
+        self.read(|transaction| {
+            let mut files = Vec::new();
+            for row in transaction.open_table(FILES)?.iter()? {
+                let (number, value) = row?;
+                let number = FileNumber(number.value());
+                match FileRow::decode(number, value.value()) {
+                    Ok(row) => files.push((number, row)),
+                    Err(trouble) => tracing::error!(error = %trouble.about(&self.path), "a file in place is lost"),
+                }
+            }
+            Ok(files)
+        })
+    }
+
+    /// Up to 4,096 chunks with ids after `after`, in their order; `None` for a row that does not match its check.
+    #[allow(clippy::type_complexity, reason = "a list of pairs, used by two")]
+    pub(super) fn rows_after(&self, after: Option<ObjectId>) -> Result<Vec<(ObjectId, Option<FilePlace>)>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.read(|transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            let from = after.as_ref().map_or(Unbounded, Excluded);
+            let rows = table.range::<&ObjectId>((from, Unbounded))?.take(ROWS_AT_ONCE).map(|row| {
+                let (id, value) = row?;
+                let id = *id.value();
+                Ok((id, FilePlace::decode(&id, value.value()).ok()))
+            });
+            rows.collect()
+        })
+    }
+
+    /// Notes what reads have found of chunks that still lie where `found` says.
+    pub(super) fn mark(&self, found: &[(ObjectId, FilePlace)], soundness: Soundness) -> Result<(), StoreError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut table = transaction.open_table(CHUNKS)?;
+            for (id, place) in found {
+                let still = table.get(id)?.is_some_and(|value| *value.value() == place.encode(id));
+                if still {
+                    table.insert(id, &FilePlace { soundness, ..*place }.encode(id))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes the rows of chunks that are not `live`, and of files without chunks; with `dry` only counts them. What a
+    /// publish or fetch under way has placed stays. The files themselves are the user's.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the collection, which is on its way"))]
+    pub(super) fn sweep(&self, dry: bool, live: impl Fn(&ObjectId) -> bool) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let mut after = None;
+        loop {
+            let rows = self.rows_after(after)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            let busy: HashSet<FileNumber> = self.state().busy.keys().copied().collect();
+            let is_dead =
+                |id: &ObjectId, place: &Option<FilePlace>| !live(id) && place.is_none_or(|at| !busy.contains(&at.file));
+            let dead: Vec<_> = rows.into_iter().filter(|(id, place)| is_dead(id, place)).collect();
+            for (_, place) in &dead {
+                swept.chunks += 1;
+                swept.chunk_bytes += place.map_or(0, |place| u64::from(place.len));
+            }
+            if !dry && !dead.is_empty() {
+                swept.files += self.write(|transaction| write::remove(transaction, &dead))?;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Where the database lies.
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Closes the file.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        self.database().map_or(Ok(()), |database| database.close())
+    }
+}
+
+fn again<T>(database: &HomeDatabase, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    match work() {
+        Err(error) if error.closes_handle() && !error.is_damage() => {
+            tracing::warn!(%error, "opening the table of files in place anew");
+            database.reopen()?;
+            work()
+        }
+        result => result,
+    }
+}

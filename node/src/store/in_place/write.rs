@@ -1,0 +1,288 @@
+//! Placing chunks in files of the user.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+use shoal_protocol::hash::ChunkId;
+
+use super::super::error::{StoreError, Trouble};
+use super::super::index::Entry;
+use super::super::ingest::Added;
+use super::super::rows::{ObjectId, Soundness};
+use super::super::shared::Shared;
+use super::read::looks_unchanged;
+use super::{CHUNKS, FILES, FileNumber, FilePlace, FileRow, FileStamp};
+
+/// A file in which chunks are to be placed.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// Where it is: an absolute path.
+    pub path: PathBuf,
+    /// Where it will be once it is whole, if it is still being written.
+    pub becomes: Option<PathBuf>,
+    /// How it looks now.
+    pub stamp: FileStamp,
+}
+
+/// A chunk and where in a file it lies. Whoever says so has read or written it there.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptChunk {
+    /// Its id.
+    pub id: ChunkId,
+    /// The file.
+    pub file: FileNumber,
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub len: u32,
+}
+
+/// One publish's or fetch's way of placing chunks in files. What it has placed is not collected as long as it lives.
+/// Its methods block on the disk.
+#[derive(Debug)]
+pub struct InPlaceWriter {
+    shared: Arc<Shared>,
+    files: BTreeMap<FileNumber, FileRow>,
+    /// What there was when the first file came: a fetch that goes on finds its files again.
+    before: Option<HashMap<PathBuf, (FileNumber, FileRow)>>,
+    added: Added,
+}
+
+impl InPlaceWriter {
+    pub(in crate::store) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, files: BTreeMap::new(), before: None, added: Added::default() }
+    }
+
+    /// Takes in a file. It must be durable under its name, and its bytes before chunks are placed in it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn add(&mut self, file: NewFile) -> Result<FileNumber, StoreError> {
+        let before = match &mut self.before {
+            Some(before) => before,
+            place => {
+                let files = self.shared.in_place.files()?.into_iter();
+                place.insert(files.map(|(number, row)| (row.path.clone(), (number, row))).collect())
+            }
+        };
+        let is_growing = file.becomes.is_some();
+        let known = before.get(&file.path).filter(|(_, row)| {
+            if is_growing {
+                row.is_growing && row.stamp.is_same_file(&file.stamp)
+            } else {
+                !row.is_growing && row.stamp == file.stamp
+            }
+        });
+        let mut state = self.shared.in_place.state();
+        let (number, row) = known.cloned().unwrap_or_else(|| {
+            let number = FileNumber(state.next.max(1));
+            state.next = number.0.saturating_add(1);
+            let NewFile { path, becomes, stamp } = file;
+            (number, FileRow { is_growing, stamp, chunks: 0, chunk_bytes: 0, path, becomes })
+        });
+        state.gone.remove(&number);
+        if self.files.insert(number, row).is_none() {
+            *state.busy.entry(number).or_default() += 1;
+        }
+        Ok(number)
+    }
+
+    /// Places chunks in files that have been taken in; durable on return. Those that are held otherwise stay where
+    /// they are.
+    ///
+    /// # Errors
+    /// The disk's. Nothing has been placed then.
+    pub fn keep(&mut self, chunks: &[KeptChunk]) -> Result<(), StoreError> {
+        let held = self.shared.segment_entries(chunks.iter().map(|chunk| chunk.id.as_bytes()))?;
+        let mut due: Vec<&KeptChunk> =
+            chunks.iter().zip(held).filter(|(_, entry)| !entry.is_held()).map(|(chunk, _)| chunk).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        // Neighbours in the table share pages.
+        due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
+        let in_place = &self.shared.in_place;
+        let (files, added) = in_place.write(|transaction| {
+            let mut placing = Placing::new(transaction, &self.files)?;
+            for chunk in &due {
+                placing.place(chunk)?;
+            }
+            placing.finish()
+        })?;
+        for (number, row) in files {
+            // Others may have lost chunks by this, but are not ours to look after.
+            if let Some(own) = self.files.get_mut(&number) {
+                *own = row;
+            }
+        }
+        self.added.chunks += added.chunks;
+        self.added.bytes += added.bytes;
+        Ok(())
+    }
+
+    /// Notes that files are whole now, under the names that they were to have; durable on return.
+    ///
+    /// # Errors
+    /// The disk's: the files are found all the same.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        let mut whole = Vec::new();
+        for (number, row) in self.files.iter().filter(|(_, row)| row.chunks > 0) {
+            let path = row.becomes.as_ref().unwrap_or(&row.path);
+            let meta = std::fs::metadata(path).map_err(|source| StoreError::io(path, source))?;
+            let (stamp, path) = (FileStamp::of(&meta), path.clone());
+            whole.push((*number, FileRow { is_growing: false, stamp, path, becomes: None, ..row.clone() }));
+        }
+        if whole.is_empty() {
+            return Ok(());
+        }
+        self.shared.in_place.write(|transaction| {
+            let mut table = transaction.open_table(FILES)?;
+            for (number, row) in &whole {
+                // The row may have lost chunks to another file meanwhile.
+                let now = table.get(number.0)?.and_then(|value| FileRow::decode(*number, value.value()).ok());
+                let Some(FileRow { chunks, chunk_bytes, .. }) = now else { continue };
+                let row = FileRow { chunks, chunk_bytes, ..row.clone() };
+                table.insert(number.0, row.encode(*number).as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether each chunk is held in this file at this place, and in no segment: whoever has read it has read it there.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn lie_there(&self, chunks: &[KeptChunk]) -> Result<Vec<bool>, StoreError> {
+        let entries = self.shared.index_entries(chunks.iter().map(|chunk| chunk.id.as_bytes()))?;
+        let there = entries.into_iter().zip(chunks).map(|(entry, chunk)| {
+            let KeptChunk { file, offset, len, .. } = *chunk;
+            entry == Entry::InFile(FilePlace { file, offset, len, soundness: Soundness::Sound })
+        });
+        Ok(there.collect())
+    }
+
+    /// What has been placed that was not held before.
+    pub fn added(&self) -> Added {
+        self.added
+    }
+}
+
+impl Drop for InPlaceWriter {
+    fn drop(&mut self) {
+        let mut state = self.shared.in_place.state();
+        for number in self.files.keys() {
+            if let Some(count) = state.busy.get_mut(number) {
+                *count -= 1;
+                if *count == 0 {
+                    state.busy.remove(number);
+                }
+            }
+        }
+    }
+}
+
+/// Placing chunks within one transaction.
+struct Placing<'t> {
+    chunks: Table<'t, &'static ObjectId, &'static [u8; 24]>,
+    table: Table<'t, u32, &'static [u8]>,
+    /// Rows of files as they are to be; `None` for one whose row is lost.
+    rows: BTreeMap<FileNumber, Option<FileRow>>,
+    unchanged: HashMap<FileNumber, bool>,
+    added: Added,
+}
+
+impl<'t> Placing<'t> {
+    fn new(transaction: &'t WriteTransaction, own: &BTreeMap<FileNumber, FileRow>) -> Result<Self, Trouble> {
+        let (chunks, table) = (transaction.open_table(CHUNKS)?, transaction.open_table(FILES)?);
+        let mut rows = BTreeMap::new();
+        for (number, row) in own {
+            // The table knows better how many chunks there are: others may have taken some over.
+            let known = table.get(number.0)?.and_then(|value| FileRow::decode(*number, value.value()).ok());
+            let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
+            rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
+        }
+        Ok(Self { chunks, table, rows, unchanged: HashMap::new(), added: Added::default() })
+    }
+
+    fn place(&mut self, chunk: &KeptChunk) -> Result<(), Trouble> {
+        let id = chunk.id.as_bytes();
+        let KeptChunk { file, offset, len, .. } = *chunk;
+        let place = FilePlace { file, offset, len, soundness: Soundness::Sound };
+        let before = self.chunks.get(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
+        match before {
+            // One that stands several times in a file is there wherever it lies.
+            Some(before) if before.soundness == Soundness::Sound => {
+                if before.file == file || self.is_unchanged(before.file)? {
+                    return Ok(());
+                }
+            }
+            Some(_) => {}
+            None => {
+                self.added.chunks += 1;
+                self.added.bytes += u64::from(len);
+            }
+        }
+        if let Some(before) = before {
+            self.count(before.file, before.len, false)?;
+        }
+        self.count(file, len, true)?;
+        self.chunks.insert(id, &place.encode(id))?;
+        Ok(())
+    }
+
+    fn row(&mut self, number: FileNumber) -> Result<Option<&mut FileRow>, Trouble> {
+        if !self.rows.contains_key(&number) {
+            let row = self.table.get(number.0)?.and_then(|value| FileRow::decode(number, value.value()).ok());
+            self.rows.insert(number, row);
+        }
+        Ok(self.rows.get_mut(&number).and_then(Option::as_mut))
+    }
+
+    fn is_unchanged(&mut self, number: FileNumber) -> Result<bool, Trouble> {
+        if let Some(known) = self.unchanged.get(&number) {
+            return Ok(*known);
+        }
+        let unchanged = self.row(number)?.is_some_and(|row| looks_unchanged(row));
+        self.unchanged.insert(number, unchanged);
+        Ok(unchanged)
+    }
+
+    fn count(&mut self, number: FileNumber, len: u32, more: bool) -> Result<(), Trouble> {
+        if let Some(row) = self.row(number)? {
+            let (chunks, bytes) = (row.chunks, row.chunk_bytes);
+            let len = u64::from(len);
+            (row.chunks, row.chunk_bytes) =
+                if more { (chunks + 1, bytes + len) } else { (chunks.saturating_sub(1), bytes.saturating_sub(len)) };
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(BTreeMap<FileNumber, FileRow>, Added), Trouble> {
+        let mut rows = BTreeMap::new();
+        for (number, row) in std::mem::take(&mut self.rows) {
+            let Some(row) = row else { continue };
+            if row.chunks > 0 {
+                self.table.insert(number.0, row.encode(number).as_slice())?;
+            } else {
+                self.table.remove(number.0)?;
+            }
+            rows.insert(number, row);
+        }
+        Ok((rows, self.added))
+    }
+}
+
+/// Removes rows of chunks, and of files that have none any more; says how many files those are.
+pub(super) fn remove(transaction: &WriteTransaction, dead: &[(ObjectId, Option<FilePlace>)]) -> Result<u64, Trouble> {
+    let mut placing = Placing::new(transaction, &BTreeMap::new())?;
+    for (id, place) in dead {
+        placing.chunks.remove(id)?;
+        if let Some(place) = place {
+            placing.count(place.file, place.len, false)?;
+        }
+    }
+    let (rows, _) = placing.finish()?;
+    Ok(rows.values().filter(|row| row.chunks == 0).count() as u64)
+}

@@ -1,0 +1,160 @@
+//! Content that stays in the user's files: published and fetched without a second copy, and noticed when it changes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use shoal_node::api::Published;
+use shoal_testnet::cluster::Cluster;
+use shoal_testnet::command::{FetchOptions, Shoal};
+use shoal_testnet::content;
+use shoal_testnet::resources::disk_bytes;
+
+use crate::support::{
+    MIB, cluster, fetch_and_compare, fetched_so_far, folder, home, import, refused, run, same, sample,
+};
+
+async fn publish_in_place(shoal: &Shoal, path: &Path) -> Published {
+    shoal.json(["publish", "--in-place", "--no-serve", path.to_str().unwrap()]).await.unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn in_place() -> FetchOptions {
+    FetchOptions { in_place: true, ..FetchOptions::default() }
+}
+
+fn hidden(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".shoal-")).collect()
+}
+
+#[test]
+fn publishing_in_place_gives_the_same_hash_and_takes_next_to_no_disk() {
+    run(async {
+        let folder = folder();
+        let file = sample(folder.path(), "file", 128 * MIB, 1);
+        let (copying, keeping) = (home(&folder, "copying"), home(&folder, "keeping"));
+        let copied = import(&copying, &file).await;
+        let empty = home(&folder, "empty");
+        import(&empty, &sample(folder.path(), "little", 1, 1)).await;
+        let kept = publish_in_place(&keeping, &file).await;
+        assert_eq!((kept.hash, kept.new_bytes), (copied.hash, copied.bytes));
+        let taken = disk_bytes(keeping.home()).unwrap() - disk_bytes(empty.home()).unwrap();
+        assert!(taken * 200 < 128 * MIB, "{taken} bytes for 128 MiB");
+        assert_eq!(publish_in_place(&keeping, &file).await.new_bytes, 0);
+        let read = keeping.run(["cat", &kept.hash.to_string()]).await.unwrap().succeeded().unwrap();
+        assert!(read.stdout == fs::read(&file).unwrap());
+    });
+}
+
+#[test]
+fn a_folder_in_place_keeps_the_large_files_and_copies_the_small() {
+    run(async {
+        let cluster = cluster(2).await;
+        let source = cluster.folder().join("source");
+        fs::create_dir(&source).unwrap();
+        content::write_folder(&source, 2).unwrap();
+        sample(&source, "second large one", 5 * MIB, 3);
+        let publisher = cluster.node(0).shoal();
+        let published: Published = publisher.json(["publish", "--in-place", source.to_str().unwrap()]).await.unwrap();
+        let output = cluster.folder().join("out");
+        let fetcher = cluster.node(1).shoal();
+        fetch_and_compare(&fetcher, &published.hash.to_string(), &output, in_place(), &source).await;
+        assert_eq!(hidden(cluster.folder()), Vec::<String>::new());
+        let disk = disk_bytes(fetcher.home()).unwrap();
+        assert!(disk < 4 * MIB, "{disk} bytes: large files were stored twice");
+        // And it is served on, out of the output.
+        let third = cluster.without_daemon("third");
+        let link = format!("shoal:{}?peer={}", published.hash, cluster.node(1).addresses()[0]);
+        fetch_and_compare(&third, &link, &cluster.folder().join("again"), FetchOptions::default(), &source).await;
+    });
+}
+
+#[test]
+fn a_changed_or_removed_file_is_named_not_served_and_healed_by_a_fetch() {
+    run(async {
+        let cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 8 * MIB, 4);
+        let original = cluster.folder().join("original");
+        fs::copy(&file, &original).unwrap();
+        let (one, two) = (cluster.node(0).shoal(), cluster.node(1).shoal());
+        let published: Published = one.json(["publish", "--in-place", file.to_str().unwrap()]).await.unwrap();
+        let hash = published.hash.to_string();
+        fetch_and_compare(&two, &hash, &cluster.folder().join("copy"), FetchOptions::default(), &original).await;
+        for (at, harm) in ["changed", "cut", "removed"].into_iter().enumerate() {
+            match harm {
+                "changed" => overwrite(&file, 5 * MIB, b"something else"),
+                "cut" => fs::File::options().write(true).open(&file).unwrap().set_len(3 * MIB).unwrap(),
+                _ => fs::remove_file(&file).unwrap(),
+            }
+            let read = one.run(["cat", &hash]).await.unwrap();
+            refused(&read, 4, &["damaged", file.to_str().unwrap()]);
+            assert!(fs::read(&original).unwrap().starts_with(&read.stdout));
+            let output = cluster.folder().join(format!("healed {at}"));
+            let fetched = fetch_and_compare(&one, &hash, &output, FetchOptions::default(), &original).await;
+            assert!(fetched.fetched_bytes > 0, "{harm}: nothing was fetched");
+            // The store has its own copy of what was missing now; begin again with a file that is whole.
+            let again = one.run(["cat", &hash]).await.unwrap().succeeded().unwrap();
+            assert!(again.stdout == fs::read(&original).unwrap());
+        }
+    });
+}
+
+fn overwrite(file: &Path, offset: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    fs::File::options().write(true).open(file).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn a_fetch_in_place_that_was_killed_goes_on_in_its_output() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 96 * MIB, 5);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let output = cluster.folder().join("out");
+        let options = FetchOptions { limit_down: Some(40 * MIB), ..in_place() };
+        let arguments = shoal_testnet::command::fetch_arguments(&published.hash.to_string(), &output, &options);
+        let shoal = cluster.node(1).shoal();
+        let mut child = shoal.start(arguments).unwrap();
+        fetched_so_far(&shoal, &published, 48 * MIB).await;
+        cluster.kill(1).await.unwrap();
+        let _ = child.wait().await;
+        cluster.restart(1).await.unwrap();
+        let parts = hidden(cluster.folder());
+        assert_eq!(parts.len(), 1, "{parts:?}");
+        let before = fs::metadata(cluster.folder().join(&parts[0])).unwrap().ino();
+        let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
+        let fetched = fetch_and_compare(&cluster.node(1).shoal(), &link, &output, in_place(), &file).await;
+        assert!(fetched.reused_bytes >= 24 * MIB, "{fetched:?}");
+        assert_eq!(fs::metadata(&output).unwrap().ino(), before, "it was begun anew");
+        assert_eq!(hidden(cluster.folder()), Vec::<String>::new());
+        still_there(&cluster, &published, &file).await;
+    });
+}
+
+async fn still_there(cluster: &Cluster, published: &Published, file: &Path) {
+    let shoal = cluster.node(1).shoal();
+    let disk = disk_bytes(shoal.home()).unwrap();
+    assert!(disk < 4 * MIB, "{disk} bytes: it was stored twice");
+    let read = shoal.run(["cat", &published.hash.to_string()]).await.unwrap().succeeded().unwrap();
+    assert!(read.stdout == fs::read(file).unwrap());
+}
+
+#[test]
+fn replacing_an_output_in_place() {
+    run(async {
+        let cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 4 * MIB, 6);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let output = sample(cluster.folder(), "out", 100, 7);
+        let options = FetchOptions { force: true, ..in_place() };
+        let shoal = cluster.node(1).shoal();
+        fetch_and_compare(&shoal, &published.hash.to_string(), &output, options, &file).await;
+        still_there(&cluster, &published, &file).await;
+        // Once more, to another place: the store counts on the first one still.
+        let second = cluster.folder().join("second");
+        shoal.fetch(&published.hash.to_string(), &second, &in_place()).await.unwrap();
+        same(&file, &second);
+        fs::remove_file(&second).unwrap();
+        still_there(&cluster, &published, &file).await;
+    });
+}
