@@ -66,7 +66,7 @@ fn wrong_usage_names_the_flag_and_the_reason() {
     check_wrong("shoal fetch", &["HASH|LINK", "shoal fetch --help"]);
     check_wrong("shoal cat HASH --range 9-5", &["--range", "ends before"]);
     check_wrong("shoal cat HASH --range -5", &["--range"]);
-    check_wrong("shoal fetch HASH --in-place", &["--in-place"]);
+    check_wrong("shoal fetch HASH --in-plaice", &["--in-plaice"]);
     check_wrong("shoal fecth HASH", &["fecth", "'fetch'"]);
     check_wrong("shoal daemon --network Main", &["--network", "'M'", "a-z", "see `shoal daemon --help`"]);
     check_wrong("shoal daemon --listen /ip4/1.2.3/tcp/4", &["--listen", "/ip4/1.2.3/tcp/4"]);
@@ -75,7 +75,7 @@ fn wrong_usage_names_the_flag_and_the_reason() {
 
 #[test]
 fn what_is_not_there_yet_is_absent() {
-    for line in ["shoal pin HASH", "shoal gc", "shoal verify", "shoal explain HASH", "shoal publish a --in-place"] {
+    for line in ["shoal pin HASH", "shoal gc", "shoal verify", "shoal explain HASH"] {
         assert!(parse(line).is_err(), "{line}");
     }
 }

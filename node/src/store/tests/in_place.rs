@@ -95,7 +95,8 @@ fn what_a_segment_holds_is_not_placed() {
 fn a_changed_file_is_named_with_what_changed_and_healed_by_putting_again() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
-    let cases: [(&str, fn(&Path), &str); 4] = [
+    type Harm = fn(&Path);
+    let cases: [(&str, Harm, &str); 4] = [
         ("cut", |path| fs::File::options().write(true).open(path).unwrap().set_len(10).unwrap(), "10 bytes now"),
         ("replaced", |path| replace(path), "another file has taken its place"),
         ("written", |path| flip(path), "written to since"),
