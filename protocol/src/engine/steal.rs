@@ -18,6 +18,8 @@ use crate::availability::{ChunkIndex, ChunkRange, push_index};
 
 /// When to look again after there was nothing to take over.
 const RETRY: Duration = Duration::from_millis(20);
+/// The same while there is something that nobody has been asked for: others work on, and the tail is far.
+const RETRY_EARLY: Duration = Duration::from_millis(160);
 /// The same while nothing at all is in flight elsewhere.
 const RETRY_IDLE: Duration = Duration::from_millis(500);
 /// Who has been silent for so long does not keep a chunk that was asked for twice, and is late beyond doubt.
@@ -60,16 +62,21 @@ impl Engine {
         let Some(room) = self.room_of(session) else {
             return;
         };
+        let usual = self.usual_rate();
         let mut victims: Vec<_> = self
             .sessions
             .iter()
             .filter(|(id, other)| **id != thief && !other.queue.is_empty())
-            .map(|(id, other)| (other.drain_time(self.usual_rate(), now), *id))
+            .map(|(id, other)| (other.drain_time(usual, now), *id))
             .collect();
         victims.sort_unstable();
-        let retry = if victims.is_empty() { RETRY_IDLE } else { RETRY };
+        let retry = match (victims.is_empty(), self.table.unassigned_chunks) {
+            (true, _) => RETRY_IDLE,
+            (false, 0) => RETRY,
+            (false, _) => RETRY_EARLY,
+        };
         for (_, victim) in victims.into_iter().rev().take(VICTIMS) {
-            let Some(loot) = self.loot_of(thief, victim, room, now) else {
+            let Some(loot) = self.loot_of(thief, victim, room, usual, now) else {
                 break;
             };
             if loot.blocked {
@@ -90,10 +97,10 @@ impl Engine {
 
     /// What the thief should take over from the victim. `None` if the victim is done about as soon, and so is
     /// everybody who is done sooner.
-    fn loot_of(&self, thief: SessionId, victim: SessionId, room: Room, now: Duration) -> Option<Loot> {
+    fn loot_of(&self, thief: SessionId, victim: SessionId, room: Room, usual_rate: u64, now: Duration) -> Option<Loot> {
         let (taker, giver) = (self.sessions.get(&thief)?, self.sessions.get(&victim)?);
         let probing = taker.health == Health::Probing;
-        let plan = self.plan_of(taker, giver, now);
+        let plan = self.plan_of(taker, giver, usual_rate, now);
         if !probing && plan.excess_bytes == 0 {
             return None;
         }
@@ -163,8 +170,7 @@ impl Engine {
         }
     }
 
-    fn plan_of(&self, taker: &Session, giver: &Session, now: Duration) -> Plan {
-        let usual_rate = self.usual_rate();
+    fn plan_of(&self, taker: &Session, giver: &Session, usual_rate: u64, now: Duration) -> Plan {
         let usual_pause = self.pauses.usual().unwrap_or(SILENT / 4);
         let thief_rate = taker.reckoned_rate(usual_rate, now);
         let round_trip = |session: &Session| session.meter.round_trip().unwrap_or(Duration::ZERO);
