@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::duration::parse_duration;
 use crate::output::{ColorChoice, Manner, Verbosity};
 use crate::settings::{parse_address, parse_name};
+use crate::simulate_args::SimulateCommand;
 use crate::size::{Limit, parse_limit, parse_size};
 use crate::target::Target;
 
@@ -221,6 +222,9 @@ pub(crate) struct DaemonArgs {
 pub(crate) enum TestnetCommand {
     /// Start five nodes, publish, fetch from several peers, kill one meanwhile, check every byte
     Demo(DemoArgs),
+    /// Simulate thousands of peers that run the node's own download engine and serving policy
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
 }
 
 /// `shoal testnet demo`

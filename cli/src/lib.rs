@@ -18,6 +18,7 @@ mod paths;
 mod progress;
 mod session;
 mod settings;
+mod simulate_args;
 mod stop;
 mod table;
 mod target;

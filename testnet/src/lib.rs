@@ -18,6 +18,7 @@ pub mod process_group;
 pub mod report;
 pub mod resources;
 pub mod scenario;
+pub mod simulator;
 pub mod size;
 pub mod tree;
 pub mod wait;

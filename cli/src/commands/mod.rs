@@ -11,6 +11,7 @@ mod ls;
 
 mod peers;
 mod publish;
+mod simulate;
 mod status;
 mod testnet;
 
@@ -48,7 +49,7 @@ pub(crate) async fn run(
         Command::Status => status::run(&settings()?, output, interrupt).await,
         Command::Peers => peers::run(&settings()?, output, interrupt).await,
         Command::Config(command) => config::run(command, &settings()?, output),
-        Command::Testnet(command) => testnet::run(command, output).await,
+        Command::Testnet(command) => testnet::run(command, output, interrupt).await,
         Command::Completions { shell } => help::completions(shell, output),
         Command::Man => help::man(output),
     }

@@ -6,12 +6,14 @@ use shoal_node::api::FailureKind;
 use shoal_testnet::demo::{self, DemoError, DemoOptions};
 
 use crate::args::{DemoArgs, TestnetCommand};
+use crate::interrupt::Interrupt;
 use crate::output::{Output, stdout_failed};
 use crate::stop::{Outcome, Stop};
 
-pub(super) async fn run(command: TestnetCommand, output: &mut Output) -> Outcome {
+pub(super) async fn run(command: TestnetCommand, output: &mut Output, interrupt: &Interrupt) -> Outcome {
     match command {
         TestnetCommand::Demo(args) => show(args, output).await,
+        TestnetCommand::Simulate(command) => super::simulate::run(command, output, interrupt).await,
     }
 }
 

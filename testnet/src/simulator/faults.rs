@@ -1,0 +1,165 @@
+//! What goes wrong: peers that die, vanish, stand still, come back, or cannot be reached.
+
+use shoal_protocol::serving::ServingPolicy;
+
+use super::channel::Request;
+use super::events::{Event, nanos};
+use super::line::Line;
+use super::meeting::{CUT_PATIENCE, Swarm};
+use super::peer::Presence;
+use super::world::World;
+
+impl World {
+    /// The channels of a peer that are open or being dialled.
+    fn channels_of(&self, number: u32) -> Vec<u32> {
+        let Some(peer) = self.peers.get(number as usize) else { return Vec::new() };
+        let fetched = peer.fetch.iter().flat_map(|fetch| fetch.channels.keys().copied());
+        peer.served.iter().copied().chain(fetched).collect()
+    }
+
+    /// The process of a peer ends; the systems of both ends tell those who talk to it.
+    pub(super) fn kill(&mut self, number: u32) {
+        for channel in self.end(number) {
+            let Some(found) = self.channels.get(channel as usize) else { continue };
+            let at = self.now + found.path.delay;
+            let event = if found.client == number { Event::ServerGone(channel) } else { Event::ClientGone(channel) };
+            self.events.add(at, event);
+        }
+    }
+
+    /// A peer is gone, and nobody says so.
+    pub(super) fn vanish(&mut self, number: u32) {
+        for channel in self.end(number) {
+            self.events.add(self.now + nanos(CUT_PATIENCE), Event::Expires(channel));
+        }
+    }
+
+    /// Ends what a peer does; gives the channels that the others still believe in.
+    fn end(&mut self, number: u32) -> Vec<u32> {
+        let channels = self.channels_of(number);
+        for channel in &channels {
+            self.shut(*channel);
+        }
+        let (seed, order) = (self.dice.seed(), self.dice.seed());
+        let limit_up = self.setup.peers.get(number as usize).and_then(|setup| setup.limit_up);
+        if let Some(peer) = self.peers.get_mut(number as usize) {
+            peer.presence = Presence::Down;
+            peer.policy = ServingPolicy::new(self.setup.serving(limit_up), seed);
+            peer.served.clear();
+            peer.serving_timer = None;
+            peer.fetch = None;
+            peer.swarm = Swarm::new(order);
+            peer.store.crash();
+            peer.unread.clear();
+            peer.up.ring.clear();
+            peer.up.passing = None;
+            peer.up.debt = 0;
+        }
+        channels
+    }
+
+    /// A peer is there again: it announces what it holds and goes on.
+    pub(super) fn comes_back(&mut self, number: u32) {
+        let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.presence == Presence::Down) else {
+            return;
+        };
+        peer.presence = Presence::Up;
+        let fetches = peer.began.is_some() && peer.done.is_none();
+        if !peer.store.held.is_empty() {
+            self.announce(number, true);
+        }
+        if fetches {
+            self.begin(number);
+        }
+    }
+
+    pub(super) fn pause(&mut self, number: u32) {
+        if let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.works()) {
+            peer.presence = Presence::Paused;
+        }
+    }
+
+    pub(super) fn resume(&mut self, number: u32) {
+        let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.presence == Presence::Paused) else {
+            return;
+        };
+        peer.presence = Presence::Up;
+        let unread = std::mem::take(&mut peer.unread);
+        for (channel, request) in unread {
+            self.take_request(number, channel, request);
+        }
+        for channel in self.channels_of(number) {
+            let waiting = self.channels.get_mut(channel as usize).map(|channel| std::mem::take(&mut channel.unread));
+            for _ in 0..waiting.unwrap_or(0) {
+                self.lands(channel);
+            }
+        }
+        self.meet(number);
+        self.fetch_on(number);
+        self.serve(number);
+        self.pass(number);
+    }
+
+    /// The line of a peer is another from now on; what is on its way stays on its way.
+    pub(super) fn change_line(&mut self, number: u32, line: Line) {
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        peer.line = line;
+        peer.up.rate = line.up;
+        peer.down.rate = line.down;
+        for channel in self.channels_of(number) {
+            let Some((client, server)) = self.channels.get(channel as usize).map(|found| (found.client, found.server))
+            else {
+                continue;
+            };
+            let path = self.path(server, client);
+            if let Some(found) = self.channels.get_mut(channel as usize) {
+                found.path = path;
+            }
+            self.line_up(channel);
+        }
+    }
+
+    /// A peer changes to the other side of the partition.
+    pub(super) fn part(&mut self, number: u32, is_parted: bool) {
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        peer.is_parted = is_parted;
+        for channel in self.channels_of(number) {
+            let Some((client, server)) = self.channels.get(channel as usize).map(|found| (found.client, found.server))
+            else {
+                continue;
+            };
+            let is_cut = !self.reaches(client, server);
+            let Some(found) = self.channels.get_mut(channel as usize) else { continue };
+            if found.is_cut == is_cut {
+                continue;
+            }
+            found.is_cut = is_cut;
+            if is_cut {
+                self.events.add(self.now + nanos(CUT_PATIENCE), Event::Expires(channel));
+                continue;
+            }
+            let held_back = std::mem::take(&mut found.held_back);
+            self.line_up(channel);
+            for request in held_back {
+                self.deliver(server, channel, request);
+            }
+        }
+    }
+
+    fn deliver(&mut self, server: u32, channel: u32, request: Request) {
+        match self.peers.get_mut(server as usize) {
+            Some(peer) if peer.presence == Presence::Paused => peer.unread.push((channel, request)),
+            _ => self.take_request(server, channel, request),
+        }
+    }
+
+    /// Nothing has passed in a channel for long, or its other end is gone: it is over for whoever is left.
+    pub(super) fn expires(&mut self, number: u32) {
+        let Some(channel) = self.channels.get(number as usize) else { return };
+        if channel.is_open() && !channel.is_cut {
+            return;
+        }
+        self.server_gone(number);
+        self.client_gone(number);
+    }
+}

@@ -1,0 +1,115 @@
+//! A virtual peer: its lines, what it holds, what it fetches and whom it serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use shoal_protocol::engine::Engine;
+use shoal_protocol::hash::NodeId;
+use shoal_protocol::manifest::ChunkWalk;
+use shoal_protocol::serving::ServingPolicy;
+
+use super::events::Nanos;
+use super::line::{Downlink, Line, Uplink};
+use super::meeting::{Candidates, Swarm};
+use super::setup::Nature;
+use super::store::Store;
+
+/// Whether a peer is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is, and works.
+    Up,
+    /// It stands still; its connections live.
+    Paused,
+    /// It is not.
+    Down,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) presence: Presence,
+    pub(super) nature: Nature,
+    pub(super) line: Line,
+    /// Reaches only those with the same mark.
+    pub(super) is_parted: bool,
+    pub(super) up: Uplink,
+    pub(super) down: Downlink,
+    pub(super) store: Store,
+    pub(super) policy: ServingPolicy,
+    /// Channels in which it serves; which are open.
+    pub(super) served: BTreeSet<u32>,
+    pub(super) serving_timer: Option<Nanos>,
+    pub(super) fetch: Option<Fetch>,
+    pub(super) swarm: Swarm,
+    pub(super) is_announced: bool,
+    /// When its fetch began first, and when it ended.
+    pub(super) began: Option<Nanos>,
+    pub(super) done: Option<Nanos>,
+    /// Requests that came while it stood still.
+    pub(super) unread: Vec<(u32, super::channel::Request)>,
+    pub(super) tally: Tally,
+}
+
+/// What a peer has moved, over all of its lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Chunk bytes that left it.
+    pub(super) sent_bytes: u64,
+    /// Chunk bytes that came and were kept.
+    pub(super) kept_bytes: u64,
+    /// Chunk bytes that came and were of no use, wrong ones among them.
+    pub(super) wasted_bytes: u64,
+    /// Of these: wrong ones.
+    pub(super) wrong_bytes: u64,
+    /// Everything else that it sent: messages, manifest nodes, frame headers.
+    pub(super) control_bytes: u64,
+}
+
+/// A fetch at work.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) engine: Engine,
+    pub(super) timer: Option<Nanos>,
+    pub(super) walk: Option<ChunkWalk>,
+    pub(super) asked: BTreeSet<NodeId>,
+    pub(super) layout_done: bool,
+    /// Channels that are open or being dialled.
+    pub(super) channels: BTreeMap<u32, Dial>,
+    pub(super) candidates: Candidates,
+    /// How many newcomers the swarm had seen when it was last looked at.
+    pub(super) looked_at: u64,
+    pub(super) look_up_pause: Duration,
+    pub(super) is_looking_up: bool,
+    pub(super) next_meet: Option<Nanos>,
+}
+
+/// How far a channel of a fetch is, seen from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dial {
+    /// The dial, or the first answer, is on its way.
+    Waiting,
+    /// The session is accepted.
+    Open,
+}
+
+impl Fetch {
+    pub(super) fn open(&self) -> usize {
+        self.channels.values().filter(|dial| **dial == Dial::Open).count()
+    }
+
+    pub(super) fn dialling(&self) -> usize {
+        self.channels.len() - self.open()
+    }
+}
+
+impl Peer {
+    pub(super) fn works(&self) -> bool {
+        self.presence == Presence::Up
+    }
+
+    /// Whether it can be counted on: it is there and does as it should.
+    pub(super) fn is_steady(&self) -> bool {
+        self.works() && self.nature == Nature::Honest
+    }
+}

@@ -1,0 +1,144 @@
+//! What a virtual peer holds: chunks and manifest nodes, and when they are durable.
+//!
+//! As the node's store does: a group is committed once it holds so many bytes or its first chunk has waited so long, and
+//! only what is durable is told to others and served.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange, push_index};
+
+use super::events::{Nanos, nanos};
+
+/// When chunks become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durability {
+    /// A group is committed once it holds so much. Default 4 MiB, as the node's store.
+    pub group_bytes: u64,
+    /// … or once its first chunk has waited so long. Default 200 ms, likewise.
+    pub group_delay: Duration,
+    /// How long the disk takes for a commit. Default 10 ms.
+    pub commit: Duration,
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self { group_bytes: 4 << 20, group_delay: Duration::from_millis(200), commit: Duration::from_millis(10) }
+    }
+}
+
+/// The chunks and nodes of one peer.
+#[derive(Debug)]
+pub(super) struct Store {
+    durability: Durability,
+    /// What is durable.
+    pub(super) held: Availability,
+    /// Nodes that are held, by their place.
+    pub(super) nodes: Vec<bool>,
+    open: Vec<u32>,
+    open_bytes: u64,
+    /// When the open group is due.
+    due: Option<Nanos>,
+    closing: VecDeque<Vec<u32>>,
+}
+
+/// What is to be waited for after a chunk was put.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// A group was opened and is due then.
+    Opened(Nanos),
+    /// A group was closed and is durable then.
+    Closed(Nanos),
+    /// Nothing new.
+    Added,
+}
+
+impl Store {
+    pub(super) fn new(durability: Durability, held: Availability, nodes: Vec<bool>) -> Self {
+        Self { durability, held, nodes, open: Vec::new(), open_bytes: 0, due: None, closing: VecDeque::new() }
+    }
+
+    /// Takes a verified chunk in.
+    pub(super) fn put(&mut self, index: u32, bytes: u64, now: Nanos) -> Put {
+        self.open.push(index);
+        self.open_bytes += bytes;
+        if self.open_bytes >= self.durability.group_bytes {
+            return Put::Closed(self.close(now));
+        }
+        if self.open.len() == 1 {
+            let due = now + nanos(self.durability.group_delay);
+            self.due = Some(due);
+            return Put::Opened(due);
+        }
+        Put::Added
+    }
+
+    /// The open group may be due; gives when it is durable if it is.
+    pub(super) fn group_due(&mut self, now: Nanos) -> Option<Nanos> {
+        self.due.is_some_and(|due| due <= now).then(|| self.close(now))
+    }
+
+    /// Closes the open group, if there is anything in it; gives when it is durable.
+    pub(super) fn flush(&mut self, now: Nanos) -> Option<Nanos> {
+        (!self.open.is_empty()).then(|| self.close(now))
+    }
+
+    fn close(&mut self, now: Nanos) -> Nanos {
+        self.closing.push_back(std::mem::take(&mut self.open));
+        self.open_bytes = 0;
+        self.due = None;
+        now + nanos(self.durability.commit)
+    }
+
+    /// The oldest closed group is durable: these chunks are.
+    pub(super) fn durable(&mut self) -> Vec<ChunkRange> {
+        let mut group = self.closing.pop_front().unwrap_or_default();
+        group.sort_unstable();
+        let mut ranges = Vec::new();
+        for index in group {
+            push_index(&mut ranges, ChunkIndex(u64::from(index)));
+        }
+        for range in &ranges {
+            self.held.insert_range(*range);
+        }
+        ranges
+    }
+
+    /// What is not durable is lost.
+    pub(super) fn crash(&mut self) {
+        self.open.clear();
+        self.open_bytes = 0;
+        self.due = None;
+        self.closing.clear();
+    }
+
+    /// Everything is lost.
+    pub(super) fn wipe(&mut self, chunks: u64) {
+        self.crash();
+        self.held = Availability::new(chunks);
+        self.nodes.fill(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_durable_when_it_is_full_or_old_and_lost_before() {
+        let mut store = Store::new(Durability::default(), Availability::new(100), Vec::new());
+        assert_eq!(store.put(7, 1 << 20, 1000), Put::Opened(200_001_000));
+        assert_eq!(store.put(6, 2 << 20, 1000), Put::Added);
+        assert_eq!(store.put(3, 1 << 20, 2000), Put::Closed(10_002_000));
+        assert_eq!(store.group_due(300_000_000), None);
+        assert!(store.held.is_empty());
+        let range = |start, count| ChunkRange { start: ChunkIndex(start), count };
+        assert_eq!(store.durable(), [range(3, 1), range(6, 2)]);
+        assert_eq!(store.held.len(), 3);
+        store.put(9, 5, 0);
+        assert_eq!(store.group_due(199_999_999), None);
+        assert_eq!(store.group_due(200_000_000), Some(210_000_000));
+        store.crash();
+        assert_eq!((store.durable(), store.held.len()), (Vec::new(), 3));
+    }
+}

@@ -1,0 +1,308 @@
+//! The virtual network at work: its state, its clock, and what happens at each event.
+//!
+//! One thing happens at a time, in an order that the setup and the seed decide alone: no map with random state, no
+//! floating point, no clock.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use shoal_protocol::availability::Availability;
+use shoal_protocol::serving::ServingPolicy;
+use shoal_protocol::wire::{RequesterMessage, ServerMessage};
+
+use super::SimulatorError;
+use super::channel::{Channel, Request};
+use super::content::Content;
+use super::dice::Dice;
+use super::events::{Event, Events, Nanos, nanos};
+use super::line::{Downlink, Path, Uplink};
+use super::meeting::{Dht, Swarm};
+use super::peer::{Peer, Presence, Tally};
+use super::setup::{Fault, Holds, PeerSetup, Setup};
+use super::store::Store;
+use crate::report::Sample;
+
+/// How often it is noted how far everything is, in nanoseconds.
+const SAMPLE_EVERY: Nanos = 250_000_000;
+
+/// The virtual network.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) setup: Setup,
+    pub(super) seed: u64,
+    pub(super) content: Content,
+    pub(super) now: Nanos,
+    pub(super) events: Events,
+    pub(super) peers: Vec<Peer>,
+    /// Every channel there ever was: numbers are never used twice.
+    pub(super) channels: Vec<Channel>,
+    requests: Vec<Option<(u32, Request)>>,
+    free_requests: Vec<u32>,
+    pub(super) dice: Dice,
+    pub(super) dht: Dht,
+    pub(super) totals: Totals,
+    /// Fetches that are not done.
+    pub(super) fetching: usize,
+    scratch: BytesMut,
+    /// What should never be.
+    pub(super) broken: Vec<String>,
+    next_sample: Nanos,
+    /// How far everything was, now and then.
+    pub(super) samples: Vec<Sample>,
+}
+
+/// Bytes of all peers together, as they are on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Bytes that have left: items, and what was sent again.
+    pub(super) sent_bytes: u64,
+    /// Bytes of items that have come.
+    pub(super) received_bytes: u64,
+    /// Bytes lost on the way, sent again or never to come.
+    pub(super) lost_bytes: u64,
+    /// Payload bytes among those sent.
+    pub(super) payload_bytes: u64,
+    /// Requests, which go ahead of everything.
+    pub(super) request_bytes: u64,
+    /// Messages and nodes from servers to clients, and the headers of chunks.
+    pub(super) control_bytes: u64,
+    /// Dials, those refused among them.
+    pub(super) dials: u64,
+}
+
+impl World {
+    pub(super) fn new(setup: Setup, seed: u64) -> Result<Self, SimulatorError> {
+        let mut dice = Dice::new(seed);
+        let content = Content::new(setup.bytes, setup.chunk_bytes, dice.seed())?;
+        let mut world = Self {
+            peers: Vec::with_capacity(setup.peers.len()),
+            setup,
+            seed,
+            content,
+            now: 0,
+            events: Events::default(),
+            channels: Vec::new(),
+            requests: Vec::new(),
+            free_requests: Vec::new(),
+            dice,
+            dht: Dht::default(),
+            totals: Totals::default(),
+            fetching: 0,
+            scratch: BytesMut::new(),
+            broken: Vec::new(),
+            next_sample: 0,
+            samples: Vec::new(),
+        };
+        let setups = std::mem::take(&mut world.setup.peers);
+        for (number, setup) in setups.iter().enumerate() {
+            let peer = world.peer(setup);
+            world.peers.push(peer);
+            let number = number as u32;
+            world.events.add(nanos(setup.joins), Event::Fault(u32::MAX - number));
+            if let Some(at) = setup.fetches {
+                world.fetching += 1;
+                world.events.add(nanos(at.max(setup.joins)), Event::Begin(number));
+            }
+        }
+        world.setup.peers = setups;
+        if let Some((at, _)) = world.setup.faults.first() {
+            world.events.add(nanos(*at), Event::Fault(0));
+        }
+        Ok(world)
+    }
+
+    fn peer(&mut self, setup: &PeerSetup) -> Peer {
+        let chunks = self.content.chunks();
+        let held = match &setup.holds {
+            Holds::All => Availability::all(chunks),
+            Holds::Nothing => Availability::new(chunks),
+            Holds::Chunks(ranges) => {
+                let mut held = Availability::new(chunks);
+                ranges.iter().for_each(|range| held.insert_range(*range));
+                held
+            }
+        };
+        let has_nodes = setup.holds != Holds::Nothing;
+        Peer {
+            presence: Presence::Down,
+            nature: setup.nature,
+            line: setup.line,
+            is_parted: false,
+            up: Uplink { rate: setup.line.up, ..Uplink::default() },
+            down: Downlink { rate: setup.line.down, ..Downlink::default() },
+            store: Store::new(self.setup.durability, held, vec![has_nodes; self.content.nodes.len()]),
+            policy: ServingPolicy::new(self.setup.serving(setup.limit_up), self.dice.seed()),
+            served: Default::default(),
+            serving_timer: None,
+            fetch: None,
+            swarm: Swarm::new(self.dice.seed()),
+            is_announced: false,
+            began: None,
+            done: None,
+            unread: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs until every fetch is done, nothing can happen any more, or the limit has passed.
+    pub(super) fn run(&mut self) {
+        let limit = nanos(self.setup.limit);
+        while self.fetching > 0 {
+            let Some((at, event)) = self.events.next() else { return };
+            if at > limit {
+                self.now = limit;
+                return;
+            }
+            while at >= self.next_sample {
+                self.sample(self.next_sample);
+                self.next_sample += SAMPLE_EVERY;
+            }
+            self.now = at;
+            self.happen(event);
+        }
+    }
+
+    pub(super) fn time(&self) -> Duration {
+        Duration::from_nanos(self.now)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Begin(peer) => self.begin(peer),
+            Event::EngineTimer(peer) => self.engine_timer(peer),
+            Event::ServingTimer(peer) => self.serving_timer(peer),
+            Event::Sent(peer) => self.sent(peer),
+            Event::Unpaused(channel) => self.line_up(channel),
+            Event::Arrives(channel) => self.arrives(channel),
+            Event::Lands(channel) => self.lands(channel),
+            Event::Progress(channel) => self.progress(channel),
+            Event::Request(place) => self.request_came(place),
+            Event::Dialled(channel) => self.dialled(channel),
+            Event::ServerGone(channel) => self.server_gone(channel),
+            Event::ClientGone(channel) => self.client_gone(channel),
+            Event::Expires(channel) => self.expires(channel),
+            Event::GroupDue(peer) => self.group_due(peer),
+            Event::Durable(peer) => self.durable(peer),
+            Event::Found(peer) => self.found(peer),
+            Event::Meet(peer) => self.meet_timer(peer),
+            Event::Tell(channel) => self.tell_timer(channel),
+            Event::Fault(place) if place > u32::MAX / 2 => self.arrive(u32::MAX - place),
+            Event::Fault(place) => self.faults(place as usize),
+        }
+    }
+
+    /// A peer is there for the first time.
+    fn arrive(&mut self, number: u32) {
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        peer.presence = Presence::Up;
+        if !peer.store.held.is_empty() {
+            self.announce(number, true);
+        }
+    }
+
+    fn faults(&mut self, place: usize) {
+        let mut place = place;
+        while let Some((at, fault)) = self.setup.faults.get(place).copied() {
+            if nanos(at) > self.now {
+                self.events.add(nanos(at), Event::Fault(place as u32));
+                return;
+            }
+            self.strike(fault);
+            place += 1;
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        match fault {
+            Fault::Kill(peer) => self.kill(peer),
+            Fault::Vanish(peer) => self.vanish(peer),
+            Fault::Wipe(peer) => {
+                self.kill(peer);
+                let chunks = self.content.chunks();
+                if let Some(peer) = self.peers.get_mut(peer as usize) {
+                    peer.store.wipe(chunks);
+                }
+            }
+            Fault::Return(peer) => self.comes_back(peer),
+            Fault::Pause(peer) => self.pause(peer),
+            Fault::Resume(peer) => self.resume(peer),
+            Fault::Line(peer, line) => self.change_line(peer, line),
+            Fault::Part(peer) => self.part(peer, true),
+            Fault::Heal(peer) => self.part(peer, false),
+        }
+    }
+
+    pub(super) fn path(&self, from: u32, to: u32) -> Path {
+        let line = |peer: u32| self.peers.get(peer as usize).map(|peer| peer.line).unwrap_or_default();
+        Path::new(&line(from), &line(to))
+    }
+
+    /// Whether what one sends can reach the other.
+    pub(super) fn reaches(&self, one: u32, other: u32) -> bool {
+        let parted = |peer: u32| self.peers.get(peer as usize).map(|peer| peer.is_parted);
+        parted(one) == parted(other)
+    }
+
+    pub(super) fn wire_bytes(&mut self, message: &ServerMessage) -> u64 {
+        self.scratch.clear();
+        message.encode(&mut self.scratch);
+        self.scratch.len() as u64
+    }
+
+    /// Sends a requester's message: ahead of everything else on its line, which pays for it later.
+    pub(super) fn ask(&mut self, number: u32, message: RequesterMessage) {
+        self.scratch.clear();
+        message.encode(&mut self.scratch);
+        let bytes = self.scratch.len() as u64;
+        let request = match message {
+            RequesterMessage::WantNodes(ids) => Request::Nodes(ids),
+            RequesterMessage::Want(ranges) => Request::Want(ranges),
+            RequesterMessage::Cancel(ranges) => Request::Cancel(ranges),
+            RequesterMessage::Open(_) => return,
+        };
+        self.send_request(number, request, bytes);
+    }
+
+    pub(super) fn send_request(&mut self, number: u32, request: Request, bytes: u64) {
+        let Some(channel) = self.channels.get(number as usize) else { return };
+        let at = self.now + channel.path.delay;
+        if let Some(server) = self.peers.get_mut(channel.server as usize) {
+            server.down.debt += bytes;
+        }
+        if let Some(client) = self.peers.get_mut(channel.client as usize) {
+            client.up.debt += bytes;
+            client.tally.control_bytes += bytes;
+        }
+        self.totals.request_bytes += bytes;
+        let entry = Some((number, request));
+        let place = match self.free_requests.pop() {
+            Some(place) => {
+                if let Some(free) = self.requests.get_mut(place as usize) {
+                    *free = entry;
+                }
+                place
+            }
+            None => {
+                self.requests.push(entry);
+                self.requests.len() as u32 - 1
+            }
+        };
+        self.events.add(at, Event::Request(place));
+    }
+
+    fn request_came(&mut self, place: u32) {
+        let Some((number, request)) = self.requests.get_mut(place as usize).and_then(Option::take) else { return };
+        self.free_requests.push(place);
+        let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else { return };
+        if channel.is_cut {
+            channel.held_back.push(request);
+            return;
+        }
+        let server = channel.server;
+        match self.peers.get_mut(server as usize) {
+            Some(peer) if peer.presence == Presence::Paused => peer.unread.push((number, request)),
+            Some(_) => self.take_request(server, number, request),
+            None => {}
+        }
+    }
+}
