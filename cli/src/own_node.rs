@@ -32,6 +32,10 @@ pub(crate) struct NodeSettings {
     pub(crate) mdns: bool,
     /// Most bytes a second it gives.
     pub(crate) limit_up: Option<u64>,
+    /// Most bytes a second it gives to one peer.
+    pub(crate) limit_up_per_peer: Option<u64>,
+    /// Most bytes a second it gives of one content.
+    pub(crate) limit_up_per_content: Option<u64>,
     /// Most bytes a second it takes.
     pub(crate) limit_down: Option<u64>,
     /// Whether it stays away from the network: it neither listens nor dials.
@@ -94,6 +98,11 @@ fn config(settings: &NodeSettings) -> Config {
             mdns: settings.mdns,
             offline: settings.offline,
         },
-        limits: Limits { up: settings.limit_up, down: settings.limit_down },
+        limits: Limits {
+            up: settings.limit_up,
+            up_per_peer: settings.limit_up_per_peer,
+            up_per_content: settings.limit_up_per_content,
+            down: settings.limit_down,
+        },
     }
 }

@@ -232,6 +232,8 @@ fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
         bootstrap: settings.bootstrap.value.clone(),
         mdns: settings.mdns.value,
         limit_up: settings.limit_up.value.0,
+        limit_up_per_peer: settings.limit_up_per_peer.value.0,
+        limit_up_per_content: settings.limit_up_per_content.value.0,
         limit_down: settings.limit_down.value.0,
         offline: reach == Reach::Offline,
     }

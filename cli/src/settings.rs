@@ -18,7 +18,17 @@ use crate::size::{Limit, parse_limit, show_rate};
 use crate::stop::{Outcome, Stop};
 
 /// Every key of `config.toml`; its environment variable is `SHOAL_` and the key in capitals.
-pub(crate) const KEYS: [&str; 7] = ["network", "listen", "bootstrap", "mdns", "limit_up", "limit_down", "timeout"];
+pub(crate) const KEYS: [&str; 9] = [
+    "network",
+    "listen",
+    "bootstrap",
+    "mdns",
+    "limit_up",
+    "limit_up_per_peer",
+    "limit_up_per_content",
+    "limit_down",
+    "timeout",
+];
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -74,6 +84,10 @@ pub(crate) struct Settings {
     pub(crate) mdns: Setting<bool>,
     /// Most bytes a second to give.
     pub(crate) limit_up: Setting<Limit>,
+    /// Most bytes a second to give to one peer.
+    pub(crate) limit_up_per_peer: Setting<Limit>,
+    /// Most bytes a second to give of one content.
+    pub(crate) limit_up_per_content: Setting<Limit>,
     /// Most bytes a second to take.
     pub(crate) limit_down: Setting<Limit>,
     /// How long to look for a first provider.
@@ -113,6 +127,10 @@ impl Settings {
             bootstrap: sources.setting("bootstrap", some_list(network.bootstrap), Vec::new(), addresses)?,
             mdns: sources.setting("mdns", network.no_mdns.then_some(false), true, |text| one(text, parse_bool))?,
             limit_up: sources.setting("limit_up", flags.limit_up, Limit(None), |text| one(text, parse_limit))?,
+            limit_up_per_peer: sources
+                .setting("limit_up_per_peer", None, Limit(None), |text| one(text, parse_limit))?,
+            limit_up_per_content: sources
+                .setting("limit_up_per_content", None, Limit(None), |text| one(text, parse_limit))?,
             limit_down: sources.setting("limit_down", flags.limit_down, Limit(None), |text| one(text, parse_limit))?,
             timeout: sources.setting("timeout", flags.timeout, DEFAULT_TIMEOUT, |text| one(text, parse_duration))?,
             home,
@@ -120,7 +138,7 @@ impl Settings {
     }
 
     /// Key, value and origin of each setting, the home first.
-    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 8] {
+    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 10] {
         let list = |list: &Vec<String>, none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
         let limit = |limit: Limit| limit.0.map_or("no limit".to_owned(), show_rate);
         [
@@ -130,13 +148,15 @@ impl Settings {
             ("bootstrap", list(&self.bootstrap.value, "none"), &self.bootstrap.origin),
             ("mdns", self.mdns.value.to_string(), &self.mdns.origin),
             ("limit_up", limit(self.limit_up.value), &self.limit_up.origin),
+            ("limit_up_per_peer", limit(self.limit_up_per_peer.value), &self.limit_up_per_peer.origin),
+            ("limit_up_per_content", limit(self.limit_up_per_content.value), &self.limit_up_per_content.origin),
             ("limit_down", limit(self.limit_down.value), &self.limit_down.origin),
             ("timeout", show_duration(self.timeout.value), &self.timeout.origin),
         ]
     }
 
     /// The values in the order of [`Self::rows`], as JSON: limits in bytes a second, times in milliseconds.
-    pub(crate) fn values(&self) -> [serde_json::Value; 8] {
+    pub(crate) fn values(&self) -> [serde_json::Value; 10] {
         [
             json!(self.home.value),
             json!(self.network.value),
@@ -144,6 +164,8 @@ impl Settings {
             json!(self.bootstrap.value),
             json!(self.mdns.value),
             json!(self.limit_up.value.0),
+            json!(self.limit_up_per_peer.value.0),
+            json!(self.limit_up_per_content.value.0),
             json!(self.limit_down.value.0),
             json!(self.timeout.value.as_millis()),
         ]

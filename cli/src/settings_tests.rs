@@ -49,12 +49,15 @@ fn flag_beats_environment_beats_file_beats_default() {
 #[test]
 fn every_key_can_stand_in_the_file() {
     let file = "network = 'lab'\nlisten = ['/ip4/0.0.0.0/tcp/1', '/ip4/0.0.0.0/udp/1/quic-v1']\n\
-                bootstrap = '/ip4/1.2.3.4/tcp/5'\nmdns = false\nlimit_up = '20MB/s'\nlimit_down = 1000\ntimeout = '1m'";
+                bootstrap = '/ip4/1.2.3.4/tcp/5'\nmdns = false\nlimit_up = '20MB/s'\nlimit_up_per_peer = '5MB/s'\n\
+                limit_up_per_content = '9MB/s'\nlimit_down = 1000\ntimeout = '1m'";
     let settings = World::new(file, &[]).resolve(Flags::default()).unwrap();
     assert_eq!(settings.listen.value.len(), 2);
     assert_eq!(settings.bootstrap.value, ["/ip4/1.2.3.4/tcp/5"]);
     assert!(!settings.mdns.value);
     assert_eq!(settings.limit_up.value, Limit(Some(20_000_000)));
+    assert_eq!(settings.limit_up_per_peer.value, Limit(Some(5_000_000)));
+    assert_eq!(settings.limit_up_per_content.value, Limit(Some(9_000_000)));
     assert_eq!(settings.limit_down.value, Limit(Some(1_000)));
     assert_eq!(settings.timeout.value, Duration::from_secs(60));
     let rows = settings.rows();

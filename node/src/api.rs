@@ -356,6 +356,32 @@ pub struct TransferInfo {
     pub waits_for: Option<String>,
 }
 
+/// A session in which this node serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingInfo {
+    /// Who is served.
+    pub peer: String,
+    /// The content.
+    pub hash: ContentHash,
+    /// What it does or waits for: `nothing` (it wants nothing), `sending`, `turn` (others come first), `limit` (a rate
+    /// limit is used up) or `reader` (it does not read what it is sent).
+    pub waits_for: String,
+    /// How long it has spent at each of these, in milliseconds.
+    pub waited_ms: BTreeMap<String, u64>,
+    /// Bytes of chunks and manifest nodes that it has been sent.
+    pub sent_bytes: u64,
+    /// Chunks that it has been sent.
+    pub sent_chunks: u64,
+    /// Chunks that it wants and that are not on their way.
+    pub wanted_chunks: u64,
+    /// Chunks that it was told to get from others that had just got them.
+    pub put_off_chunks: u64,
+    /// Chunks that it took back in time.
+    pub cancelled_chunks: u64,
+    /// How often it was told to come again later.
+    pub busy: u64,
+}
+
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -394,6 +420,9 @@ pub struct Status {
     pub sent_bytes: u64,
     /// Sessions in which this node serves.
     pub serving_sessions: u32,
+    /// These sessions, those that are sent the most first; 64 at most.
+    #[serde(default)]
+    pub serving: Vec<ServingInfo>,
     /// Fetches under way.
     pub fetches: Vec<TransferInfo>,
     /// What is wrong, one line each; empty when all is well.

@@ -62,6 +62,10 @@ impl Default for NetworkOptions {
 pub struct Limits {
     /// Most chunk bytes a second to send, to all peers together. Default: no limit.
     pub up: Option<u64>,
+    /// Most chunk bytes a second to send to one peer. Default: no limit.
+    pub up_per_peer: Option<u64>,
+    /// Most chunk bytes a second to send of one content, to all peers together. Default: no limit.
+    pub up_per_content: Option<u64>,
     /// Most chunk bytes a second to take in, from all peers together. Default: no limit.
     pub down: Option<u64>,
 }
@@ -73,14 +77,11 @@ impl Config {
     }
 }
 
-/// Most sessions that a node serves at once. Each costs a task and up to [`SERVE_BATCH_BYTES`] twice; one more is
-/// told BUSY.
+/// Most sessions that a node serves at once. Each costs a task and two batches of the serving policy; one more is told
+/// BUSY.
 pub(crate) const MAX_SERVING_SESSIONS: usize = 256;
 /// Most sessions that one peer is served at once.
 pub(crate) const MAX_SERVING_SESSIONS_PER_PEER: usize = 16;
-/// Bytes of chunks that a serving session reads from the store in one go: enough to spread the cost of the read over
-/// many chunks, little enough that 100 sessions stay within 100 MiB.
-pub(crate) const SERVE_BATCH_BYTES: usize = 512 * 1024;
 /// How long either side may take to move one frame.
 pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a serving session may lie idle: a leecher may wait that long for something new to want.

@@ -22,11 +22,6 @@ impl Limiter {
         }
     }
 
-    /// Whether there is a limit at all.
-    pub(crate) fn is_limited(&self) -> bool {
-        self.bucket.is_some()
-    }
-
     /// Waits until `bytes` may pass. A dropped future has taken nothing.
     pub(crate) async fn pass(&self, bytes: u64) {
         let Some(bucket) = &self.bucket else {

@@ -1,18 +1,20 @@
 //! The [`Node`] handle: starts everything in the right order, stops it in the reverse.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use shoal_protocol::serving::ServingConfig;
 use shoal_protocol::wire::ServerMessage;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Failure, FailureKind};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::contents::Contents;
 use crate::control::{ControlError, Server, prepare_home};
 use crate::fetch::{Bans, Fetching};
@@ -20,7 +22,7 @@ use crate::limiter::Limiter;
 use crate::network::{
     Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkNameError,
 };
-use crate::serve::{Serving, serve};
+use crate::serve::{Scheduler, Serving, serve};
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -154,7 +156,7 @@ impl Node {
             contents: contents.clone(),
             swarms: Arc::clone(&swarms),
             traffic: Arc::clone(&traffic),
-            limit_up: Limiter::new(config.limits.up),
+            scheduler: Arc::new(scheduler(config.limits)),
             sessions: AtomicUsize::new(0),
         });
         let fetching = Fetching {
@@ -259,6 +261,16 @@ fn spawn_part(ended: &CancellationToken, part: impl Future<Output = ()> + Send +
         let _ended = ended;
         part.await;
     })
+}
+
+fn scheduler(limits: Limits) -> Scheduler {
+    let config = ServingConfig {
+        limit_per_peer: limits.up_per_peer,
+        limit_per_content: limits.up_per_content,
+        ..ServingConfig::new(limits.up)
+    };
+    // Different each time: it only spreads out when those who were told to come again do so.
+    Scheduler::new(config, RandomState::new().hash_one(Instant::now()))
 }
 
 fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, StartError> {

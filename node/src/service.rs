@@ -246,6 +246,7 @@ impl Inner {
         let read = spawn_blocking(move || -> Result<_, FetchError> { Ok((store.usage()?, store.manifests()?.len())) });
         let (usage, contents) = read.await.map_err(|_| FetchError::Broken)??;
         let traffic = self.traffic.total();
+        let (serving, counted) = crate::serve::tell(&self.serving.scheduler);
         let failed = network.bootstrap.iter().filter_map(|(address, state)| match state {
             BootstrapState::Failed { reason, .. } => {
                 Some(format!("bootstrap node {address} does not answer: {reason}"))
@@ -277,6 +278,7 @@ impl Inner {
             disk_bytes: usage.disk_bytes,
             received_bytes: traffic.received,
             sent_bytes: traffic.sent,
+            serving,
             serving_sessions: u32::try_from(self.serving.sessions.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
             fetches: self.operations.transfers(),
             problems,
@@ -285,7 +287,10 @@ impl Inner {
                 ("connected_peers".to_owned(), network.connected_peers as u64),
                 ("announced_keys_told".to_owned(), network.own_records_told as u64),
                 ("segments".to_owned(), usage.segments),
-            ]),
+            ])
+            .into_iter()
+            .chain(counted)
+            .collect(),
         })
     }
 }

@@ -103,6 +103,7 @@ impl Service for Fake {
             received_bytes: 0,
             sent_bytes: 0,
             serving_sessions: 0,
+            serving: Vec::new(),
             fetches: looks.is_ok().then_some(searching).into_iter().collect(),
             problems: vec!["disk \u{1b}nearly full".into()],
             counters: [].into(),

@@ -173,7 +173,7 @@ async fn settings_are_shown_with_their_origin() {
     let daemon = Daemon::start();
     std::fs::write(daemon.home.path().join("config.toml"), "limit_up = '1KB/s'").unwrap();
     let people = shoal(&daemon, "config show").await.stdout;
-    assert!(people.contains("limit_up    1000 B/s") && people.contains("config.toml"), "{people}");
+    assert!(people.contains("limit_up              1000 B/s") && people.contains("config.toml"), "{people}");
     let json = shoal(&daemon, "config show --json").await.stdout;
     let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
     assert_eq!(json["limit_up"], serde_json::json!({ "value": 1000, "origin": "config.toml" }));

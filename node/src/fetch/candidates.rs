@@ -4,6 +4,8 @@
 //! does no IO: who is dialled and what came of it, it is told.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     peers: BTreeMap<PeerId, Candidate>,
+    /// Gives each fetch an order of its own: a crowd that learns of the same peers must not try the same one first.
+    order: RandomState,
     /// What became of the last attempt that failed.
     last_failure: Option<String>,
 }
@@ -46,6 +50,8 @@ struct Candidate {
     addresses: Vec<Address>,
     state: State,
     failures: u32,
+    /// Decides between equals.
+    order: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +69,8 @@ impl Candidates {
         if !self.peers.contains_key(&peer) && !self.has_room(source) {
             return;
         }
-        let fresh = Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0 };
+        let order = self.order.hash_one(peer);
+        let fresh = Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0, order };
         let candidate = self.peers.entry(peer).or_insert(fresh);
         if source < candidate.source {
             // What a better source says of a peer counts for more than all that was said before.
@@ -97,11 +104,11 @@ impl Candidates {
     }
 
     /// A peer to try now, if there is one; it counts as being dialled from then on. The one with the fewest failures
-    /// comes first, among equals the one with the best source.
+    /// comes first, among equals the one with the best source, then whichever chance prefers.
     pub(super) fn next(&mut self, now: Instant) -> Option<(PeerId, Vec<Address>)> {
         let due = |candidate: &Candidate| matches!(candidate.state, State::Idle(at) if at <= now);
         let (peer, candidate) =
-            self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, c)| (c.failures, c.source))?;
+            self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, c)| (c.failures, c.source, c.order))?;
         candidate.state = State::Dialling;
         Some((*peer, candidate.addresses.clone()))
     }
@@ -129,6 +136,12 @@ impl Candidates {
             candidate.failures = candidate.failures.saturating_add(1);
             candidate.state = State::Idle(now + pause.max(rest.min(LONGEST_REST)));
         }
+    }
+
+    /// A peer has no place free, and said when to come again: no failure, so the pauses do not grow.
+    pub(super) fn busy(&mut self, peer: &PeerId, reason: String, rest: Duration, now: Instant) {
+        self.last_failure = Some(reason);
+        self.set(peer, State::Idle(now + rest.clamp(FIRST_PAUSE, LONGEST_REST)));
     }
 
     /// A session gave something: what went wrong before is forgotten.
@@ -225,6 +238,37 @@ mod tests {
         let given = peer();
         candidates.add(given, vec![address("/ip4/203.0.113.2/tcp/1")], Source::Given, now);
         assert_eq!(candidates.next(now).map(|(peer, _)| peer), Some(given));
+    }
+
+    #[test]
+    fn each_fetch_tries_equals_in_an_order_of_its_own() {
+        let now = Instant::now();
+        let peers: Vec<PeerId> = (0..16).map(|_| Identity::generate().peer_id()).collect();
+        let order = || {
+            let mut candidates = Candidates::default();
+            for peer in &peers {
+                candidates.add(*peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Hearsay, now);
+            }
+            std::iter::from_fn(move || candidates.next(now)).map(|(peer, _)| peer).collect::<Vec<_>>()
+        };
+        let orders: std::collections::BTreeSet<Vec<PeerId>> = (0..8).map(|_| order()).collect();
+        assert!(orders.len() > 1, "all alike");
+        assert!(orders.iter().all(|order| order.len() == peers.len()));
+    }
+
+    #[test]
+    fn who_is_busy_is_tried_when_it_said_and_has_not_failed() {
+        let now = Instant::now();
+        let mut candidates = Candidates::default();
+        let peer = Identity::generate().peer_id();
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Given, now);
+        let rest = Duration::from_secs(2);
+        for time in 0..10 {
+            let now = now + time * rest;
+            assert_eq!(candidates.next(now).map(|(peer, _)| peer), Some(peer));
+            candidates.busy(&peer, "no place".to_owned(), rest, now);
+            assert_eq!((candidates.next(now), candidates.next_due()), (None, Some(now + rest)));
+        }
     }
 
     #[test]

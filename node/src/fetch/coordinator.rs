@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::chunk::VerifiedChunk;
-use shoal_protocol::engine::{Action, ChunkVerdict, Engine, SessionId};
+use shoal_protocol::engine::{Action, ChunkVerdict, Engine, Order, SessionId};
 use shoal_protocol::hash::NodeId;
 use shoal_protocol::manifest::Root;
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
@@ -24,10 +24,9 @@ use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
 use super::{FetchError, Fetching};
 use crate::api::{Phase, Progress};
-use crate::config::FETCH_QUEUE_BYTES;
+use crate::config::{FETCH_QUEUE_BYTES, MAX_FETCH_SESSIONS};
 use crate::contents::Registration;
 use crate::limiter::Limiter;
-use crate::network::{Address, PeerId};
 use crate::rate::RateMeter;
 
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
@@ -72,11 +71,12 @@ impl<'a> Coordinator<'a> {
             limits: vec![Arc::clone(&fetching.limit_down), Arc::new(Limiter::new(job.limit_down))],
             events: events_in,
         };
-        let peers = Peers::new(fetching.network.clone(), job.hash, Arc::clone(&fetching.bans), context);
+        let config = job.goal.engine_config();
+        let peers = Peers::new(fetching, job.hash, config.order == Order::Sequential, context);
         let now = Instant::now();
         Self {
             started: now,
-            engine: Engine::new(job.goal.engine_config(), seed),
+            engine: Engine::new(config, seed),
             cursor: ManifestCursor::new(job.hash, job.goal.extent()),
             rows,
             repeats: Repeats::default(),
@@ -146,15 +146,7 @@ impl<'a> Coordinator<'a> {
                     self.handle(id, event).await?;
                 }
             }
-            dialled = self.peers.dialled() => {
-                if let Dialled::Opened(id) = dialled {
-                    if !std::mem::replace(&mut self.ever_opened, true) {
-                        self.last_progress = Instant::now();
-                    }
-                    self.engine.handle_opened(id, self.started.elapsed());
-                    self.greet_swarm(id).await;
-                }
-            }
+            dialled = self.peers.dialled() => self.handle_dialled(dialled).await,
             settled = self.sink.settles() => settled?,
             provider = self.lookup.next(), if looks => {
                 let provider = provider?;
@@ -240,13 +232,7 @@ impl<'a> Coordinator<'a> {
             ServerMessage::Busy { retry_after_ms } => {
                 self.engine.handle_busy(id, Duration::from_millis(retry_after_ms.into()), now);
             }
-            ServerMessage::Providers(providers) => {
-                for provider in providers {
-                    let Ok(peer) = PeerId::from_bytes(&provider.peer) else { continue };
-                    let addresses = provider.addresses.iter().filter_map(|a| Address::from_bytes(a).ok()).collect();
-                    self.peers.hearsay(id, peer, addresses);
-                }
-            }
+            ServerMessage::Providers(others) => self.peers.hearsay(id, &others),
             ServerMessage::Close { text, .. } => {
                 if self.peers.closed(id, &text) {
                     self.engine.handle_closed(id, now);
@@ -315,7 +301,7 @@ impl<'a> Coordinator<'a> {
 
     fn look_at_swarm(&mut self) {
         let me = self.fetching.network.local_peer();
-        for other in self.fetching.swarms.known(&self.job.hash, &me, ENOUGH_SESSIONS, Instant::now()) {
+        for other in self.fetching.swarms.known(&self.job.hash, &me, MAX_FETCH_SESSIONS, Instant::now()) {
             self.peers.suggest(other.peer, other.addresses, Source::Swarm);
         }
     }
@@ -328,6 +314,20 @@ impl<'a> Coordinator<'a> {
             && self.peers.closed(id, "it had nothing to give, and gave way to another peer")
         {
             self.engine.handle_closed(id, self.now());
+        }
+    }
+
+    async fn handle_dialled(&mut self, dialled: Dialled) {
+        match dialled {
+            Dialled::Opened(id) => {
+                if !std::mem::replace(&mut self.ever_opened, true) {
+                    self.last_progress = Instant::now();
+                }
+                self.engine.handle_opened(id, self.started.elapsed());
+                self.greet_swarm(id).await;
+            }
+            Dialled::Named => self.look_at_swarm(),
+            Dialled::Failed => {}
         }
     }
 

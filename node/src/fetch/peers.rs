@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use shoal_protocol::engine::{CloseReason, SessionId};
 use shoal_protocol::hash::ContentHash;
-use shoal_protocol::wire::RequesterMessage;
-use tokio::sync::mpsc;
+use shoal_protocol::wire::{KnownProvider, RequesterMessage};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::Fetching;
 use super::bans::Bans;
 use super::candidates::{Candidates, Source, believable};
 use super::session::{self, OpenFailure, OpenSession, SessionContext};
@@ -29,6 +30,10 @@ pub(super) struct Peers {
     network: Network,
     hash: ContentHash,
     bans: Arc<Bans>,
+    /// Whether whoever fetches waits for what comes next.
+    in_order: bool,
+    /// Changes when a peer of the content has become known through a session of this node.
+    swarm: watch::Receiver<u64>,
     candidates: Candidates,
     context: SessionContext,
     dials: JoinSet<(PeerId, Result<OpenSession, OpenFailure>)>,
@@ -52,14 +57,18 @@ pub(super) enum Dialled {
     Opened(SessionId),
     /// The peer is of no use for now.
     Failed,
+    /// None has ended, but other sessions of this node have brought peers to light.
+    Named,
 }
 
 impl Peers {
-    pub(super) fn new(network: Network, hash: ContentHash, bans: Arc<Bans>, context: SessionContext) -> Self {
+    pub(super) fn new(fetching: &Fetching, hash: ContentHash, in_order: bool, context: SessionContext) -> Self {
         Self {
-            network,
+            network: fetching.network.clone(),
             hash,
-            bans,
+            bans: Arc::clone(&fetching.bans),
+            in_order,
+            swarm: fetching.swarms.subscribe(hash),
             candidates: Candidates::default(),
             context,
             dials: JoinSet::new(),
@@ -82,10 +91,17 @@ impl Peers {
         }
     }
 
-    /// Adds a peer that the other end of a session has named.
-    pub(super) fn hearsay(&mut self, teller: SessionId, peer: PeerId, addresses: Vec<Address>) {
-        let teller = self.sessions.get(&teller).map(|session| &session.address);
-        let addresses = teller.map(|teller| believable(addresses, teller)).unwrap_or_default();
+    /// Adds peers that the other end of a session has named.
+    pub(super) fn hearsay(&mut self, teller: SessionId, others: &[KnownProvider]) {
+        if let Some(teller) = self.sessions.get(&teller).map(|session| session.address.clone()) {
+            for (peer, addresses) in others.iter().filter_map(named) {
+                self.suggest_heard(peer, addresses, &teller);
+            }
+        }
+    }
+
+    fn suggest_heard(&mut self, peer: PeerId, addresses: Vec<Address>, teller: &Address) {
+        let addresses = believable(addresses, teller);
         if !addresses.is_empty() {
             self.suggest(peer, addresses, Source::Hearsay);
         }
@@ -98,8 +114,8 @@ impl Peers {
             && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS
             && let Some((peer, addresses)) = self.candidates.next(now)
         {
-            let (network, hash) = (self.network.clone(), self.hash);
-            self.dials.spawn(async move { (peer, session::open(network, hash, peer, addresses).await) });
+            let (network, hash, in_order) = (self.network.clone(), self.hash, self.in_order);
+            self.dials.spawn(async move { (peer, session::open(network, hash, peer, addresses, in_order).await) });
         }
     }
 
@@ -114,25 +130,33 @@ impl Peers {
         if room { self.candidates.next_due() } else { None }
     }
 
-    /// Waits for a dial to end. For ever, when none is under way.
+    /// Waits for a dial to end, or for a peer to become known. May be dropped at any time.
     pub(super) async fn dialled(&mut self) -> Dialled {
-        let (peer, result) = match self.dials.join_next().await {
-            Some(Ok(ended)) => ended,
-            Some(Err(error)) => {
+        let ended = tokio::select! {
+            Some(ended) = self.dials.join_next() => ended,
+            Ok(()) = self.swarm.changed() => return Dialled::Named,
+            else => std::future::pending().await,
+        };
+        let (peer, result) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
                 tracing::error!(%error, "a dial broke off");
                 return Dialled::Failed;
             }
-            None => std::future::pending().await,
         };
         match result {
             Ok(session) => Dialled::Opened(self.start(session)),
             Err(failure) => {
                 tracing::debug!(%peer, %failure, "no session");
-                let rest = match &failure {
-                    OpenFailure::Busy { retry_after, .. } => *retry_after,
-                    _ => Duration::ZERO,
-                };
-                self.candidates.failed(&peer, failure.to_string(), rest, Instant::now());
+                let now = Instant::now();
+                if let OpenFailure::Busy { retry_after, address, others, .. } = &failure {
+                    for (other, addresses) in others.iter().filter_map(named) {
+                        self.suggest_heard(other, addresses, address);
+                    }
+                    self.candidates.busy(&peer, failure.to_string(), *retry_after, now);
+                } else {
+                    self.candidates.failed(&peer, failure.to_string(), Duration::ZERO, now);
+                }
                 Dialled::Failed
             }
         }
@@ -250,4 +274,10 @@ impl Peers {
         shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.peer.cmp(&b.peer)));
         shares
     }
+}
+
+/// Whom a message names, as far as it can be read.
+fn named(other: &KnownProvider) -> Option<(PeerId, Vec<Address>)> {
+    let peer = PeerId::from_bytes(&other.peer).ok()?;
+    Some((peer, other.addresses.iter().filter_map(|address| Address::from_bytes(address).ok()).collect()))
 }

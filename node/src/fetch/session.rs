@@ -12,7 +12,7 @@ use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::engine::SessionId;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::wire::{
-    CloseCode, Direction, FrameHeader, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+    CloseCode, Direction, FrameHeader, KnownProvider, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
 use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -59,7 +59,7 @@ pub(super) enum OpenFailure {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("{peer} has no place free")]
-    Busy { peer: PeerId, retry_after: Duration },
+    Busy { peer: PeerId, address: Address, retry_after: Duration, others: Vec<KnownProvider> },
     #[error("{peer} refused: {text}")]
     Refused { peer: PeerId, code: CloseCode, text: String },
     #[error("{peer} does not know the content that it announced")]
@@ -72,6 +72,7 @@ pub(super) async fn open(
     hash: ContentHash,
     peer: PeerId,
     addresses: Vec<Address>,
+    in_order: bool,
 ) -> Result<OpenSession, OpenFailure> {
     let stream = network.open_stream(&peer, &addresses).await?;
     let address = stream.path().remote.clone();
@@ -83,28 +84,37 @@ pub(super) async fn open(
         key: hash.discovery_key(),
         proof: SessionProof::open(&hash, &me.to_bytes(), &peer.to_bytes()),
         serves: true,
+        in_order,
         capability: Bytes::new(),
     });
     send(&mut writer, &open).await?;
-    match deadline(first_message(&mut reader)).await? {
+    let mut others = Vec::new();
+    match deadline(first_message(&mut reader, &mut others)).await? {
         ServerMessage::Accept { version: WIRE_VERSION, proof }
             if proof == SessionProof::accept(&hash, &peer.to_bytes(), &me.to_bytes()) =>
         {
             Ok(OpenSession { peer, address, reader, writer })
         }
         ServerMessage::Busy { retry_after_ms } => {
-            Err(OpenFailure::Busy { peer, retry_after: Duration::from_millis(retry_after_ms.into()) })
+            let retry_after = Duration::from_millis(retry_after_ms.into());
+            Err(OpenFailure::Busy { peer, address, retry_after, others })
         }
         ServerMessage::Close { code, text } => Err(OpenFailure::Refused { peer, code, text: printable(&text) }),
         _ => Err(OpenFailure::NoProof { peer }),
     }
 }
 
-async fn first_message(reader: &mut FrameReader<ReadHalf<TransferStream>>) -> Result<ServerMessage, FrameError> {
+/// The message that says whether there is a session; one that names others may come before it.
+async fn first_message(
+    reader: &mut FrameReader<ReadHalf<TransferStream>>,
+    others: &mut Vec<KnownProvider>,
+) -> Result<ServerMessage, FrameError> {
     loop {
         let (header, payload) = reader.next().await?;
-        if let Some(message) = decode(header, &payload)? {
-            return Ok(message);
+        match decode(header, &payload)? {
+            Some(ServerMessage::Providers(named)) => *others = named,
+            Some(message) => return Ok(message),
+            None => {}
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use shoal_protocol::wire::{CloseCode, Direction, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION};
+use shoal_protocol::hash::ContentHash;
+use shoal_protocol::wire::{
+    CloseCode, Direction, MAX_PROVIDERS, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -11,16 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::Serving;
 use super::content::{Known, Served};
+use super::providers::message as providers_message;
 use super::session::{Session, SessionError};
 use crate::frames::{FrameError, FrameReader, deadline, write_all};
 use crate::network::{PeerId, TransferStream};
+use crate::swarm::SwarmPeer;
 
 /// Requester messages that may wait to be looked at.
 const MESSAGES: usize = 64;
 /// How long a requester may take to say what it wants to open.
 const OPEN_DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take to turn a requester away.
-const BUSY_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it may take to turn a requester away, …
+const BUSY_DEADLINE: Duration = Duration::from_secs(3);
+/// … and how long it has to say what it wants before.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// When a requester that found this node full may ask again.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
 
@@ -35,17 +42,55 @@ pub(super) async fn serve_stream(serving: &Serving, stream: TransferStream, stop
     }
 }
 
-/// Tells a requester to come again later, whatever it wants.
-pub(super) async fn turn_away<S: AsyncRead + AsyncWrite>(stream: S) {
+/// Tells a requester to come again later, and whom it may ask meanwhile if it proves that it knows the content.
+pub(super) async fn turn_away(serving: &Serving, stream: TransferStream) {
+    let peer = stream.peer();
     let (read, mut writer) = tokio::io::split(stream);
-    let farewell = async {
-        let retry_after_ms = u32::try_from(BUSY_RETRY.as_millis()).unwrap_or(u32::MAX);
-        send_last(&mut writer, ServerMessage::Busy { retry_after_ms }).await?;
-        // Not to read its OPEN would reset the stream, and the answer with it.
-        FrameReader::new(read, Direction::ToServer).fill().await
+    let mut reader = FrameReader::new(read, Direction::ToServer);
+    let answer = async {
+        let others = match timeout(BUSY_PATIENCE, others_for(serving, peer, &mut reader)).await {
+            Ok(Ok(others)) => others,
+            _ => Vec::new(),
+        };
+        say_busy(&mut writer, &others).await
     };
     // A requester that is too slow, or gone, need not know.
-    let _ = timeout(BUSY_DEADLINE, farewell).await;
+    let _ = timeout(BUSY_DEADLINE, answer).await;
+}
+
+/// Other peers of the content that a requester wants to open, if it may know.
+async fn others_for<R: AsyncRead + Unpin>(
+    serving: &Serving,
+    peer: PeerId,
+    reader: &mut FrameReader<R>,
+) -> Result<Vec<SwarmPeer>, SessionError> {
+    let open = read_open(reader).await?;
+    let Some(known) = Known::find(serving, open.key).await? else {
+        return Ok(Vec::new());
+    };
+    if !proves(serving, &peer, &open, &known) {
+        return Ok(Vec::new());
+    }
+    let hash = *known.hash();
+    if open.serves {
+        note(serving, hash, peer).await;
+    }
+    Ok(serving.swarms.known(&hash, &peer, MAX_PROVIDERS, Instant::now()))
+}
+
+async fn say_busy<W: AsyncWrite + Unpin>(writer: &mut W, others: &[SwarmPeer]) -> Result<(), FrameError> {
+    if !others.is_empty() {
+        send(writer, &[providers_message(others)]).await?;
+    }
+    let retry_after_ms = u32::try_from(BUSY_RETRY.as_millis()).unwrap_or(u32::MAX);
+    send_last(writer, ServerMessage::Busy { retry_after_ms }).await
+}
+
+/// Remembers a peer of a content, to name it to others.
+async fn note(serving: &Serving, hash: ContentHash, peer: PeerId) {
+    // Without an address the peer cannot be named to others, which is all that this is for.
+    let addresses = serving.network.addresses_of(&peer).await.unwrap_or_default();
+    serving.swarms.saw(hash, peer, addresses, Instant::now());
 }
 
 async fn session<R, W>(
@@ -74,12 +119,11 @@ where
     };
     tracing::debug!(%peer, hash = %served.hash, held = served.availability.len(), "serving");
     if open.serves {
-        // Without an address the peer cannot be named to others, which is all that this is for.
-        let addresses = serving.network.addresses_of(&peer).await.unwrap_or_default();
-        serving.swarms.saw(served.hash, peer, addresses, Instant::now());
+        note(serving, served.hash, peer).await;
     }
     let (messages, inbox) = mpsc::channel(MESSAGES);
-    let mut session = Session::new(serving, peer, served, writer, inbox);
+    let seat = serving.scheduler.seat(peer, &served, open.serves, open.in_order);
+    let mut session = Session::new(serving, peer, served, seat, writer, inbox);
     tokio::select! {
         read = read_messages(&mut reader, messages) => read,
         served = session.serve(stop) => served,
@@ -107,12 +151,16 @@ async fn admit(
     let Some(known) = Known::find(serving, open.key).await? else {
         return Ok(Err(NOT_FOUND));
     };
-    let me = serving.network.local_peer();
     // Before anything that costs more than a look-up.
-    if open.proof != SessionProof::open(known.hash(), &peer.to_bytes(), &me.to_bytes()) {
+    if !proves(serving, peer, open, &known) {
         return Ok(Err((CloseCode::BadProof, "the proof does not fit the content")));
     }
     Ok(Served::open(serving, known).await?.ok_or(NOT_FOUND))
+}
+
+/// Whether a requester knows the hash of what it wants to open.
+fn proves(serving: &Serving, peer: &PeerId, open: &Open, known: &Known) -> bool {
+    open.proof == SessionProof::open(known.hash(), &peer.to_bytes(), &serving.network.local_peer().to_bytes())
 }
 
 async fn read_messages<R: AsyncRead + Unpin>(
@@ -149,16 +197,24 @@ pub(super) async fn send_last<W: AsyncWrite + Unpin>(writer: &mut W, message: Se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Identity;
 
     #[tokio::test]
-    async fn a_requester_too_many_is_told_so_before_it_says_a_word() {
-        let (server, requester) = tokio::io::duplex(1024);
-        let turned_away = tokio::spawn(turn_away(server));
+    async fn who_is_turned_away_is_told_of_others_first() {
+        let (server, requester) = tokio::io::duplex(4096);
+        let others = [SwarmPeer {
+            peer: Identity::generate().peer_id(),
+            addresses: vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()],
+        }];
+        let (_, mut writer) = tokio::io::split(server);
+        say_busy(&mut writer, &others).await.unwrap();
         let mut reader = FrameReader::new(requester, Direction::ToRequester);
-        let (header, payload) = reader.next().await.unwrap();
-        let message = ServerMessage::decode(header, &payload).unwrap();
-        assert!(matches!(message, Some(ServerMessage::Busy { .. })), "{message:?}");
-        drop(reader);
-        turned_away.await.unwrap();
+        let mut next = async || {
+            let (header, payload) = reader.next().await.unwrap();
+            ServerMessage::decode(header, &payload).unwrap()
+        };
+        let Some(ServerMessage::Providers(named)) = next().await else { panic!("no providers") };
+        assert_eq!(named[0].peer, others[0].peer.to_bytes());
+        assert!(matches!(next().await, Some(ServerMessage::Busy { .. })));
     }
 }

@@ -1,11 +1,10 @@
-//! From wanted indices to frames: reads chunks from the store and packs them for the wire. Blocks on the disk.
+//! From wanted indices to frames: reads chunks and nodes from the store and packs them for the wire. Blocks on the disk.
 
 use bytes::BytesMut;
 use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
-use shoal_protocol::hash::ChunkId;
+use shoal_protocol::hash::{ChunkId, NodeId};
 use shoal_protocol::wire::{NoChunksReason, ServerMessage, chunk_frame_header};
 
-use crate::config::SERVE_BATCH_BYTES;
 use crate::manifests::{ChunkRows, ManifestReadError};
 use crate::store::Store;
 
@@ -19,8 +18,8 @@ pub(super) struct Frames {
     pub(super) bytes: BytesMut,
     /// How many of the bytes are chunks'.
     pub(super) chunk_bytes: u64,
-    /// The wanted chunks that the frames answer: the first ones.
-    pub(super) answered: Vec<ChunkIndex>,
+    /// How many of what was wanted the frames answer: the first ones.
+    pub(super) answered: usize,
 }
 
 /// Reads chunks for one session.
@@ -35,17 +34,16 @@ impl ChunkSource {
         Self { store, rows }
     }
 
-    /// The frames for the first of these chunks, in their order: as many as make up [`SERVE_BATCH_BYTES`], and at
-    /// least one. What cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once.
+    /// The frames for the first of these chunks, in their order: up to and with the one that reaches `bytes`. What cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once.
     /// They are made in `buffer`, whose memory has served before: half a MiB from the system for each batch would
     /// cost more than to fill it.
     pub(super) fn frames(
         &mut self,
-        mut wanted: Vec<ChunkIndex>,
+        wanted: &[ChunkIndex],
+        bytes: u64,
         mut buffer: BytesMut,
     ) -> Result<Frames, ManifestReadError> {
-        let ids = self.batch(&wanted)?;
-        wanted.truncate(ids.len());
+        let ids = self.batch(wanted, bytes)?;
         let known: Vec<ChunkId> = ids.iter().flatten().copied().collect();
         let read = self.store.read_chunks(&known)?;
         let capacity = read.iter().flatten().flatten().map(|bytes| frame_bytes(bytes.len())).sum();
@@ -69,21 +67,41 @@ impl ChunkSource {
                 ServerMessage::NoChunks { reason, ranges }.encode(&mut frames.bytes);
             }
         }
-        frames.answered = wanted;
+        frames.answered = ids.len();
         Ok(frames)
     }
 
+    /// The frames for these nodes.
+    pub(super) fn nodes(&self, ids: &[NodeId], mut buffer: BytesMut) -> Frames {
+        buffer.clear();
+        let mut missing = Vec::new();
+        for id in ids {
+            match self.store.read_node(id) {
+                Ok(Some(bytes)) => ServerMessage::Node { id: *id, bytes }.encode(&mut buffer),
+                Ok(None) => missing.push(*id),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot serve a manifest node");
+                    missing.push(*id);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            ServerMessage::NoNodes(missing).encode(&mut buffer);
+        }
+        Frames { bytes: buffer, chunk_bytes: 0, answered: ids.len() }
+    }
+
     /// The ids of the first chunks that make up a batch; `None` where the row is not held.
-    fn batch(&mut self, wanted: &[ChunkIndex]) -> Result<Vec<Option<ChunkId>>, ManifestReadError> {
+    fn batch(&mut self, wanted: &[ChunkIndex], most: u64) -> Result<Vec<Option<ChunkId>>, ManifestReadError> {
         let mut ids = Vec::new();
         let mut bytes = 0;
         for &index in wanted {
-            if bytes >= SERVE_BATCH_BYTES {
+            if bytes >= most {
                 break;
             }
             let leaf = self.rows.leaf_at(index)?;
             let row = leaf.and_then(|leaf| leaf.rows.get(usize::try_from(index.0 - leaf.first).ok()?));
-            bytes += row.map_or(0, |row| frame_bytes(row.len as usize));
+            bytes += row.map_or(0, |row| frame_bytes(row.len as usize) as u64);
             ids.push(row.map(|row| row.id));
         }
         Ok(ids)

@@ -1,16 +1,18 @@
 //! Serving: answering peers who prove that they know a content hash.
 //!
 //! One task accepts streams from the network and starts a task for each session, within limits: beyond them a
-//! requester is told BUSY, never left waiting, and beyond twice the limits its streams are dropped. Sessions read from the store on threads that may block and share one
-//! rate limit. Whom to favour when there is not enough for all is not decided here yet: every session is served as
-//! its turn comes.
+//! requester is told of others and BUSY, never left waiting, and beyond twice the limits its streams are dropped. Who
+//! is sent what next, and who is told to come again, the [`scheduler`] decides for all sessions; sessions read from the
+//! store on threads that may block and write to their own streams.
 
 mod admit;
 mod chunks;
 mod content;
 mod news;
+mod providers;
+mod scheduler;
 mod session;
-mod wants;
+mod status;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{MAX_SERVING_SESSIONS, MAX_SERVING_SESSIONS_PER_PEER};
 use crate::contents::Contents;
-use crate::limiter::Limiter;
 use crate::network::{InboundStream, Network, PeerId};
 use crate::store::Store;
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
+
+pub(crate) use scheduler::Scheduler;
+pub(crate) use status::tell;
 
 /// What every serving session needs.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ pub(crate) struct Serving {
     pub(crate) contents: Contents,
     pub(crate) swarms: Arc<Swarms>,
     pub(crate) traffic: Arc<Traffic>,
-    pub(crate) limit_up: Limiter,
+    pub(crate) scheduler: Arc<Scheduler>,
     /// Sessions that are open now.
     pub(crate) sessions: AtomicUsize,
 }
@@ -51,6 +55,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(serving: Arc<Serving>, mut inbound: mpsc::Receiver<InboundStream>, stop: CancellationToken) {
     let mut tasks: JoinSet<()> = JoinSet::new();
     let places = Arc::<Places>::default();
+    let (scheduler, clock) = (Arc::clone(&serving.scheduler), CancellationToken::new());
+    let clock_task = tokio::spawn({
+        let clock = clock.clone();
+        async move { scheduler.run(clock).await }
+    });
     loop {
         tokio::select! {
             biased;
@@ -75,13 +84,16 @@ pub(crate) async fn serve(serving: Arc<Serving>, mut inbound: mpsc::Receiver<Inb
     // Those that take longer are ended by force.
     let _ = timeout(FAREWELL, farewell).await;
     tasks.shutdown().await;
+    clock.cancel();
+    // It has nothing to say but that it panicked, which the log has.
+    let _ = clock_task.await;
 }
 
 async fn run(place: Place, stream: InboundStream, stop: CancellationToken) {
     if place.is_served {
         admit::serve_stream(&place.serving, stream, &stop).await;
     } else {
-        admit::turn_away(stream).await;
+        admit::turn_away(&place.serving, stream).await;
     }
 }
 

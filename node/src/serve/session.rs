@@ -1,16 +1,17 @@
-//! One serving session that has been let in: whatever is wanted, in the order it is wanted.
+//! One serving session that has been let in. What is sent when, the [`scheduler`](super::scheduler) says; the bytes go
+//! from the store to the stream in this task, and the next batch is read while one is written.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use shoal_protocol::hash::NodeId;
+use shoal_protocol::serving::WantError;
 use shoal_protocol::wire::{
-    CloseCode, KnownProvider, MAX_PROVIDERS, MAX_RANGES, MAX_WANTED_NODES, RequesterMessage, ServerMessage,
-    SessionProof, WIRE_VERSION,
+    CloseCode, MAX_PROVIDERS, MAX_RANGES, NoChunksReason, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
 use tokio::io::AsyncWrite;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -19,22 +20,20 @@ use super::admit::{send, send_last};
 use super::chunks::{ChunkSource, Frames};
 use super::content::Served;
 use super::news::{Change, News};
-use super::wants::Wants;
+use super::providers::message as providers_message;
+use super::scheduler::{Grant, Orders, Seat};
 use crate::config::IDLE_SESSION;
 use crate::frames::{FrameError, write_all};
 use crate::manifests::{ChunkRows, ManifestReadError};
 use crate::network::PeerId;
-use crate::store::Store;
 use crate::swarm::SwarmPeer;
 
-/// How often a requester is told of providers that have become known since.
-const PROVIDERS_EVERY: Duration = Duration::from_secs(3);
-/// Manifest nodes that are read and sent in one go: 1 MiB at most.
-const NODES_AT_ONCE: usize = 16;
-/// Wanted chunks that one batch is made from: as many as fit one NO_CHUNKS.
-const BATCH_CHUNKS: usize = MAX_RANGES;
-/// Bytes that pass the rate limit at once: little, so that all sessions that share it go on.
-const LIMITED_BYTES: usize = 16 * 1024;
+/// How often the contents and the swarm are looked at, if nothing tells of a change.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How soon after it was last told of providers a requester is told of more.
+const PROVIDERS_EVERY: Duration = Duration::from_millis(250);
+/// Bytes that are written at once where a low limit sets the pace.
+const PACED_BYTES: usize = 16 * 1024;
 
 /// Why a session ends before the requester closes it.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +42,8 @@ pub(super) enum SessionError {
     Frame(#[from] FrameError),
     #[error("the peer broke the protocol: {0}")]
     Breach(&'static str),
+    #[error("the peer broke the protocol: {0}")]
+    Want(#[from] WantError),
     #[error("cannot read the manifest: {0}")]
     Manifest(#[from] ManifestReadError),
     #[error("reading from the store broke off")]
@@ -50,7 +51,12 @@ pub(super) enum SessionError {
 }
 
 /// A batch that is being read: the source comes back with it.
-type Reading = JoinHandle<(ChunkSource, Result<Frames, ManifestReadError>)>;
+#[derive(Debug)]
+struct Reading {
+    task: JoinHandle<(ChunkSource, Result<Frames, ManifestReadError>)>,
+    /// How fast it may be written, in bytes a second, if that matters.
+    pace: Option<u64>,
+}
 
 /// A session at work.
 pub(super) struct Session<'a, W> {
@@ -59,14 +65,19 @@ pub(super) struct Session<'a, W> {
     served: Served,
     writer: W,
     inbox: mpsc::Receiver<RequesterMessage>,
-    wanted: Wants,
+    seat: Seat,
     wanted_nodes: VecDeque<NodeId>,
+    /// To be read as soon as the source is at home.
+    grant: Option<Grant>,
     /// At home when no batch is being read.
     source: Option<ChunkSource>,
     reading: Option<Reading>,
     /// A buffer that has been sent, for the batch after the next.
     spare: BytesMut,
     told_providers: Vec<SwarmPeer>,
+    told_providers_at: Option<Instant>,
+    /// Changes when a peer of the content has become known.
+    swarm: watch::Receiver<u64>,
     /// When the swarm and the contents are to be looked at again.
     next_look: Instant,
     /// When something was last asked or told.
@@ -78,6 +89,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         serving: &'a Serving,
         peer: PeerId,
         served: Served,
+        seat: Seat,
         writer: W,
         inbox: mpsc::Receiver<RequesterMessage>,
     ) -> Self {
@@ -85,17 +97,20 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
         let now = Instant::now();
         Self {
+            swarm: serving.swarms.subscribe(served.hash),
             serving,
             peer,
             served,
             writer,
             inbox,
-            wanted: Wants::default(),
+            seat,
             wanted_nodes: VecDeque::new(),
+            grant: None,
             source: Some(source),
             reading: None,
             spare: BytesMut::new(),
             told_providers: Vec::new(),
+            told_providers_at: None,
             next_look: now,
             active: now,
         }
@@ -117,9 +132,8 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
                 return Ok(send_last(&mut self.writer, close).await?);
             }
             self.tell_news().await?;
-            if !self.wanted_nodes.is_empty() {
-                self.send_nodes().await?;
-            } else if self.reading.is_some() || !self.wanted.is_empty() {
+            self.follow_orders().await?;
+            if self.reading.is_some() {
                 self.send_batch().await?;
             } else if self.active.elapsed() >= IDLE_SESSION || !self.wait(stop).await? {
                 return Ok(());
@@ -144,15 +158,15 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         match message {
             RequesterMessage::Open(_) => return Err(SessionError::Breach("OPEN came twice")),
             RequesterMessage::WantNodes(ids) => {
+                self.seat.tell(|policy, session, now| policy.handle_want_nodes(session, ids.len(), now))?;
                 self.wanted_nodes.extend(ids);
-                if self.wanted_nodes.len() > MAX_WANTED_NODES {
-                    return Err(SessionError::Breach("it wants too many nodes at once"));
-                }
             }
             RequesterMessage::Want(ranges) => {
-                self.wanted.add(ranges, self.served.root.chunks).map_err(SessionError::Breach)?;
+                self.seat.tell(|policy, session, now| policy.handle_want(session, &ranges, now))?;
             }
-            RequesterMessage::Cancel(ranges) => self.wanted.cancel(ranges),
+            RequesterMessage::Cancel(ranges) => {
+                self.seat.tell(|policy, session, now| policy.handle_cancel(session, &ranges, now));
+            }
         }
         Ok(())
     }
@@ -163,15 +177,26 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             let change = news.take();
             self.tell(change).await?;
         }
-        if Instant::now() < self.next_look {
+        if self.swarm.has_changed().unwrap_or(false) {
+            self.look_soon();
+        }
+        let now = Instant::now();
+        if now < self.next_look {
             return Ok(());
         }
-        self.next_look = Instant::now() + PROVIDERS_EVERY;
+        self.next_look = now + LOOK_EVERY;
         let key = self.served.hash.discovery_key();
         if self.served.news.is_none() && !self.served.availability.is_complete() && self.serving.contents.has(&key) {
             self.tell(Change::Anew).await?;
         }
         self.tell_providers().await
+    }
+
+    /// Another peer of the content is known: the requester will hear of it, though not of each at once.
+    fn look_soon(&mut self) {
+        self.swarm.mark_unchanged();
+        let soon = self.told_providers_at.map_or_else(Instant::now, |at| at + PROVIDERS_EVERY);
+        self.next_look = self.next_look.min(soon);
     }
 
     async fn tell(&mut self, change: Change) -> Result<(), SessionError> {
@@ -204,12 +229,9 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         if known.iter().all(|other| self.told_providers.contains(other)) {
             return Ok(());
         }
-        let providers = known.iter().map(|other| KnownProvider {
-            peer: other.peer.to_bytes().into(),
-            addresses: other.addresses.iter().map(|address| address.to_bytes().into()).collect(),
-        });
-        let message = ServerMessage::Providers(providers.collect());
+        let message = providers_message(&known);
         self.told_providers = known;
+        self.told_providers_at = Some(Instant::now());
         Ok(send(&mut self.writer, &[message]).await?)
     }
 
@@ -221,65 +243,100 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
                 None => return Ok(false),
             },
             change = next_change(&mut self.served.news) => self.tell(change).await?,
+            () = self.seat.woken() => {}
+            // An error means that nobody tells of changes any more: then there is nothing to wait for here.
+            Ok(()) = self.swarm.changed() => self.look_soon(),
             () = tokio::time::sleep_until(self.next_look.into()) => {}
             () = stop.cancelled() => {}
         }
         Ok(true)
     }
 
-    async fn send_nodes(&mut self) -> Result<(), SessionError> {
-        let turn = self.wanted_nodes.len().min(NODES_AT_ONCE);
-        let ids: Vec<NodeId> = self.wanted_nodes.drain(..turn).collect();
-        let store = self.serving.store.clone();
-        let found = spawn_blocking(move || read_nodes(&store, ids)).await.map_err(|_| SessionError::Broken)?;
-        self.active = Instant::now();
-        Ok(send(&mut self.writer, &found).await?)
+    /// Does what the scheduler says.
+    async fn follow_orders(&mut self) -> Result<(), SessionError> {
+        let Orders { grant, put_off, offered, busy } = self.seat.orders();
+        let mut say: Vec<ServerMessage> = Vec::new();
+        for ranges in put_off.chunks(MAX_RANGES) {
+            say.push(ServerMessage::NoChunks { reason: NoChunksReason::SentToOthers, ranges: ranges.to_vec() });
+        }
+        say.extend(offered.chunks(MAX_RANGES).map(|ranges| ServerMessage::Have(ranges.to_vec())));
+        if let Some(retry_after) = busy {
+            self.wanted_nodes.clear();
+            let known = self.serving.swarms.known(&self.served.hash, &self.peer, MAX_PROVIDERS, Instant::now());
+            if !known.is_empty() {
+                say.push(providers_message(&known));
+            }
+            let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX);
+            say.push(ServerMessage::Busy { retry_after_ms });
+        }
+        if grant.is_some() {
+            self.grant = grant;
+        }
+        self.read_next();
+        if say.is_empty() { Ok(()) } else { Ok(send(&mut self.writer, &say).await?) }
     }
 
-    /// Sends one batch, while the next one is being read.
+    /// Begins to read what has been granted.
+    fn read_next(&mut self) {
+        let Some(grant) = self.grant.take_if(|_| self.source.is_some()) else {
+            return;
+        };
+        let Some(mut source) = self.source.take() else {
+            return;
+        };
+        let buffer = std::mem::take(&mut self.spare);
+        self.reading = Some(match grant {
+            Grant::Nodes(nodes) => {
+                let turn = self.wanted_nodes.len().min(nodes);
+                let ids: Vec<NodeId> = self.wanted_nodes.drain(..turn).collect();
+                let task = spawn_blocking(move || {
+                    let frames = source.nodes(&ids, buffer);
+                    (source, Ok(frames))
+                });
+                Reading { task, pace: None }
+            }
+            Grant::Chunks { chunks, bytes, pace } => {
+                let task = spawn_blocking(move || {
+                    let frames = source.frames(&chunks, bytes, buffer);
+                    (source, frames)
+                });
+                Reading { task, pace }
+            }
+        });
+    }
+
+    /// Sends what is being read, while the next is read.
     async fn send_batch(&mut self) -> Result<(), SessionError> {
-        if self.reading.is_none() {
-            self.read_next();
-        }
-        let Some(reading) = self.reading.take() else {
+        let Some(Reading { task, pace }) = self.reading.take() else {
             return Ok(());
         };
-        let (source, frames) = reading.await.map_err(|_| SessionError::Broken)?;
-        let frames = frames?;
+        let (source, frames) = task.await.map_err(|_| SessionError::Broken)?;
         self.source = Some(source);
-        self.wanted.done(&frames.answered);
-        self.read_next();
-        self.write(&frames).await?;
+        let frames = frames?;
+        let (answered, bytes) = (frames.answered, frames.bytes.len() as u64);
+        self.seat.tell(|policy, session, now| policy.handle_read(session, answered, bytes, now));
+        self.follow_orders().await?;
+        self.write(&frames.bytes, pace).await?;
+        self.serving.traffic.sent(self.peer, frames.chunk_bytes);
+        self.seat.tell(|policy, session, now| policy.handle_sent(session, now));
         self.spare = frames.bytes;
         self.active = Instant::now();
         Ok(())
     }
 
-    fn read_next(&mut self) {
-        let first = self.wanted.first(BATCH_CHUNKS);
-        if first.is_empty() {
-            return;
+    async fn write(&mut self, bytes: &[u8], pace: Option<u64>) -> Result<(), SessionError> {
+        let Some(rate) = pace else {
+            return Ok(write_all(&mut self.writer, bytes).await?);
+        };
+        let begun = Instant::now();
+        let mut written = 0;
+        for piece in bytes.chunks(PACED_BYTES) {
+            let nanos = u128::from(written) * 1_000_000_000 / u128::from(rate.max(1));
+            let due = begun + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            tokio::time::sleep_until(due.into()).await;
+            write_all(&mut self.writer, piece).await?;
+            written += piece.len() as u64;
         }
-        if let Some(mut source) = self.source.take() {
-            let buffer = std::mem::take(&mut self.spare);
-            self.reading = Some(spawn_blocking(move || {
-                let frames = source.frames(first, buffer);
-                (source, frames)
-            }));
-        }
-    }
-
-    async fn write(&mut self, frames: &Frames) -> Result<(), SessionError> {
-        let limit = &self.serving.limit_up;
-        if limit.is_limited() {
-            for slice in frames.bytes.chunks(LIMITED_BYTES) {
-                limit.pass(slice.len() as u64).await;
-                write_all(&mut self.writer, slice).await?;
-            }
-        } else {
-            write_all(&mut self.writer, &frames.bytes).await?;
-        }
-        self.serving.traffic.sent(self.peer, frames.chunk_bytes);
         Ok(())
     }
 }
@@ -289,23 +346,4 @@ async fn next_change(news: &mut Option<News>) -> Change {
         Some(news) => news.next().await,
         None => std::future::pending().await,
     }
-}
-
-fn read_nodes(store: &Store, ids: Vec<NodeId>) -> Vec<ServerMessage> {
-    let mut found = Vec::with_capacity(ids.len() + 1);
-    let mut missing = Vec::new();
-    for id in ids {
-        match store.read_node(&id) {
-            Ok(Some(bytes)) => found.push(ServerMessage::Node { id, bytes }),
-            Ok(None) => missing.push(id),
-            Err(error) => {
-                tracing::warn!(%error, "cannot serve a manifest node");
-                missing.push(id);
-            }
-        }
-    }
-    if !missing.is_empty() {
-        found.push(ServerMessage::NoNodes(missing));
-    }
-    found
 }

@@ -45,9 +45,8 @@ impl ServingPolicy {
             // Some of it may have left; who ends sessions to get more than its share gains at most a batch.
             self.settle_grant(session, &closed, &grant, now);
             if let (Some(chunks), Some(content)) = (&grant.chunks, self.contents.get_mut(&closed.content)) {
-                for chunk in chunks {
-                    content.spread.stays(*chunk, closed.peer);
-                }
+                let never_left = chunks.iter().filter(|chunk| content.spread.stays(**chunk, closed.peer)).count();
+                self.counters.first_copies = self.counters.first_copies.saturating_sub(never_left as u64);
             }
         }
         if let Some(content) = self.contents.get_mut(&closed.content) {
@@ -136,9 +135,10 @@ impl ServingPolicy {
             let cancelled = std::mem::take(&mut grant.cancelled);
             let (sent, rest) = chunks.split_at(answered.min(chunks.len()));
             if let Some(content) = self.contents.get_mut(&found.content) {
-                for chunk in rest {
-                    content.spread.stays(*chunk, found.peer);
-                }
+                let never_left = rest.iter().filter(|chunk| content.spread.stays(**chunk, found.peer)).count() as u64;
+                Counters::both(&mut found.counters, &mut self.counters, |c| {
+                    c.first_copies = c.first_copies.saturating_sub(never_left);
+                });
             }
             let rest: Vec<ChunkIndex> = rest.iter().copied().filter(|chunk| !cancelled.contains(chunk)).collect();
             found.wants.put_back(&rest);

@@ -59,19 +59,22 @@ impl Spread {
         is_first
     }
 
-    /// Takes back that a chunk has left for a peer: it was not sent after all.
-    pub(super) fn stays(&mut self, index: ChunkIndex, peer: PeerNumber) {
+    /// Takes back that a chunk has left for a peer: it was not sent after all. Returns whether it has never left now.
+    pub(super) fn stays(&mut self, index: ChunkIndex, peer: PeerNumber) -> bool {
+        let mut never_left = false;
         if let Some(page) = self.pages.get_mut(&(index.0 / PAGE)) {
             let copies = &mut page[(index.0 % PAGE) as usize];
             // More than 255 copies are not told apart: one less is still many.
             if (1..u8::MAX).contains(copies) {
                 *copies -= 1;
-                self.distinct -= u64::from(*copies == 0);
+                never_left = *copies == 0;
+                self.distinct -= u64::from(never_left);
             }
         }
         if self.recent.get(&index).is_some_and(|departure| departure.peer == peer) {
             self.recent.remove(&index);
         }
+        never_left
     }
 
     /// To whom a chunk has left since a time, if it has.
@@ -110,8 +113,8 @@ mod tests {
         assert!(spread.leaves(chunk, ONE, 1000, Duration::ZERO));
         assert!(!spread.leaves(chunk, TWO, 1000, LATER));
         assert_eq!((spread.copies(chunk), spread.distinct(), spread.left_to(chunk, LATER)), (2, 1, Some(TWO)));
-        spread.stays(chunk, TWO);
-        spread.stays(chunk, ONE);
+        assert!(!spread.stays(chunk, TWO));
+        assert!(spread.stays(chunk, ONE));
         assert_eq!((spread.copies(chunk), spread.distinct(), spread.left_to(chunk, LATER)), (0, 0, None));
         assert!(!spread.leaves(ChunkIndex(1000), ONE, 1000, LATER), "it is past what is counted");
         assert_eq!(spread.pages.len(), 1);

@@ -18,6 +18,9 @@ pub struct Open {
     pub proof: SessionProof,
     /// Whether the requester serves this content itself: then the server may tell others of it, and ask it.
     pub serves: bool,
+    /// Whether the requester reads in order and waits for what comes next: then the server neither moves nor puts off
+    /// what is wanted.
+    pub in_order: bool,
     /// Room for a capability, for content that the hash alone does not open. Empty in version 1.
     pub capability: Bytes,
 }
@@ -97,6 +100,9 @@ pub enum NoChunksReason {
     NotHeld,
     /// The server holds them but cannot read them.
     Unreadable,
+    /// The server has just sent them to others, and there is more to send that nobody has: they can be had from those,
+    /// or from the server once it says HAVE again.
+    SentToOthers,
     /// A reason that this version does not know.
     Other(u8),
 }

@@ -17,6 +17,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::{DiscoveryKey, NodeId};
 
 const FLAG_SERVES: u8 = 1;
+const FLAG_IN_ORDER: u8 = 2;
 const FORM_ALL: u8 = 0;
 const FORM_BITMAP: u8 = 1;
 
@@ -29,7 +30,7 @@ impl RequesterMessage {
                 out.put_word(open.version);
                 out.put_raw(open.key.as_bytes());
                 out.put_raw(open.proof.as_bytes());
-                out.put_byte(if open.serves { FLAG_SERVES } else { 0 });
+                out.put_byte((u8::from(open.serves) * FLAG_SERVES) | (u8::from(open.in_order) * FLAG_IN_ORDER));
                 out.put_bytes(&open.capability);
             }),
             Self::WantNodes(ids) => put_frame(out, WANT_NODES, |out| put_ids(out, ids)),
@@ -128,6 +129,7 @@ impl NoChunksReason {
         match self {
             Self::NotHeld => 0,
             Self::Unreadable => 1,
+            Self::SentToOthers => 2,
             Self::Other(code) => code,
         }
     }
@@ -136,6 +138,7 @@ impl NoChunksReason {
         match code {
             0 => Self::NotHeld,
             1 => Self::Unreadable,
+            2 => Self::SentToOthers,
             code => Self::Other(code),
         }
     }
@@ -271,8 +274,8 @@ impl<'a> Payload<'a> {
         let proof = SessionProof::from_bytes(self.id()?);
         let flags = self.byte()?;
         // Bits that a later version gives a meaning to are no reason to refuse.
-        let serves = flags & FLAG_SERVES != 0;
-        Ok(Open { version, key, proof, serves, capability: self.bytes(MAX_CAPABILITY_BYTES)? })
+        let (serves, in_order) = (flags & FLAG_SERVES != 0, flags & FLAG_IN_ORDER != 0);
+        Ok(Open { version, key, proof, serves, in_order, capability: self.bytes(MAX_CAPABILITY_BYTES)? })
     }
 
     fn ids(&mut self) -> Result<Vec<NodeId>, WireError> {

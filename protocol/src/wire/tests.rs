@@ -28,10 +28,11 @@ fn proof() -> impl Strategy<Value = SessionProof> {
 }
 
 fn requester_message() -> impl Strategy<Value = RequesterMessage> {
-    let open = (any::<u16>(), any::<[u8; 32]>(), proof(), any::<bool>(), some_bytes(MAX_CAPABILITY_BYTES));
+    let open = (any::<u16>(), any::<[u8; 32]>(), proof(), any::<[bool; 2]>(), some_bytes(MAX_CAPABILITY_BYTES));
     prop_oneof![
-        open.prop_map(|(version, key, proof, serves, capability)| {
-            RequesterMessage::Open(Open { version, key: DiscoveryKey::from_bytes(key), proof, serves, capability })
+        open.prop_map(|(version, key, proof, [serves, in_order], capability)| {
+            let key = DiscoveryKey::from_bytes(key);
+            RequesterMessage::Open(Open { version, key, proof, serves, in_order, capability })
         }),
         ids().prop_map(RequesterMessage::WantNodes),
         ranges().prop_map(RequesterMessage::Want),
@@ -65,7 +66,8 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
     let reason = prop_oneof![
         Just(NoChunksReason::NotHeld),
         Just(NoChunksReason::Unreadable),
-        (2..=255u8).prop_map(NoChunksReason::Other),
+        Just(NoChunksReason::SentToOthers),
+        (3..=255u8).prop_map(NoChunksReason::Other),
     ];
     let code = prop_oneof![
         Just(CloseCode::NotFound),
@@ -165,6 +167,7 @@ fn vectors() -> Vec<(&'static str, BytesMut)> {
                 key: content.discovery_key(),
                 proof: SessionProof::open(&content, requester, server),
                 serves: true,
+                in_order: false,
                 capability: Bytes::new(),
             }),
         ),
@@ -364,7 +367,7 @@ fn the_largest_message_of_each_kind_keeps_its_bound() {
     }
     let proof = SessionProof::from_bytes([1; 32]);
     let key = DiscoveryKey::from_bytes([2; 32]);
-    let open = Open { version: 1, key, proof, serves: true, capability: bytes(MAX_CAPABILITY_BYTES) };
+    let open = Open { version: 1, key, proof, serves: true, in_order: true, capability: bytes(MAX_CAPABILITY_BYTES) };
     for message in [
         RequesterMessage::Open(open),
         RequesterMessage::Want(runs),

@@ -5,6 +5,7 @@
 //! nothing and is not judged. Network figures are taken with homes in memory, so that they show the network path, and
 //! again on disk. All that is made goes away with the run.
 
+mod crowd;
 mod error;
 mod fetch;
 mod floors;
@@ -46,6 +47,7 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
             }
             Figure::RawStream => vec![raw_stream::measure(&lab).await?],
             Figure::Limited => vec![limited::measure(&mut lab).await?],
+            Figure::Crowd => crowd::measure(&mut lab).await?,
             Figure::Publish => publish::measure(&mut lab).await?,
             Figure::SmallFiles => small_files::measure(&mut lab).await?,
             Figure::Memory => memory::measure(&mut lab).await?,

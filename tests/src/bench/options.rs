@@ -40,6 +40,8 @@ pub enum Figure {
     RawStream,
     /// Four providers of 20 MB/s each
     Limited,
+    /// One seeder and eight leechers that begin at once, 20 MB/s each
+    Crowd,
     /// Publishing 1 GiB, and what it takes on disk
     Publish,
     /// Publishing and fetching a tree of 10,000 x 10 KiB
@@ -65,6 +67,7 @@ impl Figure {
             Self::Fetch => "fetch from one provider",
             Self::RawStream => "raw transfer stream",
             Self::Limited => "four limited providers",
+            Self::Crowd => "flash crowd",
             Self::Publish => "publish",
             Self::SmallFiles => "tree of small files",
             Self::Memory => "resident memory",

@@ -75,6 +75,7 @@ impl Requester {
             key: hash.discovery_key(),
             proof: SessionProof::open(known, &self.own.to_bytes(), &self.server.to_bytes()),
             serves: false,
+            in_order: false,
             capability: bytes::Bytes::new(),
         };
         self.send(&RequesterMessage::Open(open)).await

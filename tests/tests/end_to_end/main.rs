@@ -10,6 +10,7 @@
 )]
 
 mod basics;
+mod crowd;
 mod demo;
 mod discovery;
 mod faults;
