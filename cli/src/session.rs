@@ -167,7 +167,7 @@ pub(crate) async fn follow<T>(events: Events<T>, output: &mut Output, interrupt:
 
 /// Waits for the first of the items of a content, and shows meanwhile how far the node is with finding it.
 pub(crate) async fn begun<T: Send + 'static>(
-    mut items: Items<T>,
+    items: Items<T>,
     hash: ContentHash,
     client: &Client,
     output: &mut Output,
@@ -176,6 +176,8 @@ pub(crate) async fn begun<T: Send + 'static>(
         return items;
     }
     let mut progress = output.progress();
+    // Where there is none, the stream has ended and may not be asked again.
+    let mut items = items.fuse();
     let first = {
         let mut first = pin!(items.next());
         loop {

@@ -122,7 +122,7 @@ impl Service for Fake {
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {
         self.note(&request);
         let entry = |at| EntryInfo { path: format!("a/{at}\u{1b}"), kind: EntryType::File, bytes: 1, target: None };
-        stream::iter(0..self.entries).map(move |at| Ok(entry(at))).chain(self.end()).boxed()
+        once_only(stream::iter(0..self.entries).map(move |at| Ok(entry(at))).chain(self.end()))
     }
 
     fn bytes(&self, request: BytesRequest) -> Items<Bytes> {
@@ -133,6 +133,11 @@ impl Service for Fake {
             move |at| piece.min(bytes - at)
         });
         let pieces = lengths.map(|length| Ok(Bytes::from(vec![7; length]))).collect::<Vec<_>>();
-        stream::iter(pieces).chain(self.end()).boxed()
+        once_only(stream::iter(pieces).chain(self.end()))
     }
+}
+
+/// A stream as strict as the node's own: it panics when it is asked again after its end.
+fn once_only<T: Send + 'static>(items: impl Stream<Item = Result<T, Failure>> + Send + Unpin + 'static) -> Items<T> {
+    stream::unfold(items, |mut items| async { items.next().await.map(|item| (item, items)) }).boxed()
 }

@@ -53,7 +53,9 @@ pub(super) async fn events<T: Serialize + Send + 'static>(mut events: Events<T>)
 }
 
 /// A list as lines.
-pub(super) async fn items<T: Serialize + Send + 'static>(mut items: Items<T>) -> Response {
+pub(super) async fn items<T: Serialize + Send + 'static>(items: Items<T>) -> Response {
+    // An empty one has ended with its first answer, and may not be asked again.
+    let mut items = items.fuse();
     match items.next().await {
         Some(Err(error)) => failure(&error),
         first => json_lines(lines::body(lines::items(stream::iter(first).chain(items)))),
@@ -65,7 +67,9 @@ fn json_lines(body: Body) -> Response {
 }
 
 /// Bytes as they are.
-pub(super) async fn bytes(request: &HeaderMap, mut items: Items<Bytes>) -> Response {
+pub(super) async fn bytes(request: &HeaderMap, items: Items<Bytes>) -> Response {
+    // As above: an empty file.
+    let mut items = items.fuse();
     let first = match items.next().await {
         Some(Err(error)) => return failure(&error),
         first => first,

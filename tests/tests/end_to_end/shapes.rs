@@ -23,6 +23,13 @@ async fn check(make: impl Fn(&Path), entries: u64, bytes: u64) {
     let hash = published.hash.to_string();
     let fetched = fetch_and_compare(&cluster.node(1).shoal(), &hash, &output, FetchOptions::default(), &source).await;
     assert_eq!((fetched.bytes, fetched.wasted_bytes), (bytes, 0));
+    let listed = cluster.node(1).shoal().run(["ls", &hash]).await.unwrap();
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count() as u64, entries);
+    if source.is_file() && bytes < MIB {
+        let read = cluster.node(1).shoal().run(["-v", "cat", &hash]).await.unwrap();
+        assert_eq!((read.code, read.stdout), (Some(0), fs::read(&source).unwrap()), "{}", read.stderr);
+    }
 }
 
 #[test]
