@@ -47,7 +47,7 @@ pub(super) fn worth_dialling(addresses: impl IntoIterator<Item = Multiaddr>, pee
     kept
 }
 
-/// Smaller is better: direct before relayed, TCP before QUIC, near before far.
+/// Smaller is better: direct before relayed, TCP before QUIC, far-reaching before local.
 pub(super) fn preference(address: &Multiaddr) -> (bool, u8, std::cmp::Reverse<Scope>) {
     let public = Address::from_libp2p(address.clone());
     let transport = match public.transport() {
@@ -129,9 +129,14 @@ impl Reachability {
         witnesses.len() >= WITNESSES
     }
 
+    /// Whether so many failed to reach an address, and nobody reached it since, that it should be given to nobody.
+    pub(super) fn is_refuted(&self, address: &Multiaddr) -> bool {
+        self.failed.get(address).is_some_and(|witnesses| witnesses.len() >= WITNESSES)
+    }
+
     /// Whether others cannot reach this node from outside: some public address was tried by enough, and none works.
     pub(super) fn is_unreachable(&self) -> bool {
-        !self.confirmed && self.failed.values().any(|witnesses| witnesses.len() >= WITNESSES)
+        !self.confirmed && self.failed.keys().any(|address| self.is_refuted(address))
     }
 }
 
@@ -182,10 +187,11 @@ mod tests {
         assert!(!reach.handle_failed(&public, one), "the same witness again");
         assert!(!reach.handle_failed(&public, PeerId::random()));
         assert!(!reach.is_unreachable());
+        assert!(!reach.is_refuted(&public));
         assert!(reach.handle_failed(&public, PeerId::random()));
-        assert!(reach.is_unreachable());
+        assert!(reach.is_unreachable() && reach.is_refuted(&public));
         reach.handle_reached(&public);
-        assert!(!reach.is_unreachable());
+        assert!(!reach.is_unreachable() && !reach.is_refuted(&public));
 
         let mut local_only = Reachability::default();
         for _ in 0..5 {

@@ -25,6 +25,8 @@ const MAX_LOOKUPS: usize = 256;
 const MAX_WAITERS: usize = 64;
 /// Providers that one lookup tells apart; beyond, it has found enough.
 const MAX_FOUND: usize = 1024;
+/// Addresses of one peer in the routing table: twice as many as are taken from it at once.
+const MAX_ROUTED: usize = 32;
 /// How many nodes a record goes to: Kademlia's k.
 const REPLICATION: usize = 20;
 
@@ -107,13 +109,29 @@ impl Dht {
         }
     }
 
-    /// An announcement is over.
-    fn finish_announcement(&mut self, key: DiscoveryKey, told: usize, now: Instant) {
-        self.schedule.finished(key, told, now);
-        for waiter in self.waiters.remove(&key).into_iter().flatten() {
+    /// Announces a key no more. Who waits for its announcement hears that nobody was told.
+    pub(super) fn stop_announcing(&mut self, key: &DiscoveryKey, kad: &mut kad::Behaviour<Records>) {
+        kad.stop_providing(&record_key(key));
+        for (query, _) in self.announcing.extract_if(|_, announced| announced == key) {
+            if let Some(mut query) = kad.query_mut(&query) {
+                query.finish();
+            }
+        }
+        self.schedule.remove(key);
+        self.tell_waiters(key, 0);
+    }
+
+    fn tell_waiters(&mut self, key: &DiscoveryKey, told: usize) {
+        for waiter in self.waiters.remove(key).into_iter().flatten() {
             // Whoever asked may have gone.
             let _ = waiter.send(Ok(Announced { told }));
         }
+    }
+
+    /// An announcement is over.
+    fn finish_announcement(&mut self, key: DiscoveryKey, told: usize, now: Instant) {
+        self.schedule.finished(key, told, now);
+        self.tell_waiters(&key, told);
     }
 }
 
@@ -216,6 +234,23 @@ pub(super) fn known_addresses(kad: &mut kad::Behaviour<Records>, peer: LibPeerId
     kad.handle_pending_outbound_connection(nobody, Some(peer), &[], Endpoint::Dialer).unwrap_or_default()
 }
 
+/// Takes the addresses of a peer that answers into the routing table. What the peer said before is kept besides, since
+/// an address that it does not name may be the one that works from here; but not without end, as a peer may say
+/// something else every second.
+pub(super) fn learn(kad: &mut kad::Behaviour<Records>, peer: LibPeerId, addresses: &[Multiaddr]) {
+    for address in addresses {
+        kad.add_address(&peer, address.clone());
+    }
+    let bucket = kad.kbucket(peer);
+    let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| *entry.node.key.preimage() == peer));
+    let Some(known) = entry.map(|entry| entry.node.value) else { return };
+    let excess = known.len().saturating_sub(MAX_ROUTED);
+    let old = known.iter().filter(|address| !addresses.contains(address)).take(excess);
+    for address in old.cloned().collect::<Vec<_>>() {
+        kad.remove_address(&peer, &address);
+    }
+}
+
 /// The key under which the DHT has a discovery key.
 pub(super) fn record_key(key: &DiscoveryKey) -> RecordKey {
     RecordKey::new(key.as_bytes())
@@ -232,10 +267,25 @@ fn told(stats: &QueryStats) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::NetworkLimits;
 
     #[test]
     fn a_discovery_key_is_its_own_record_key() {
         let key = DiscoveryKey::from_bytes([7; 32]);
         assert_eq!(record_key(&key).as_ref(), key.as_bytes());
+    }
+
+    #[test]
+    fn a_peer_that_moves_all_the_time_is_known_by_few_addresses() {
+        let (local, peer) = (LibPeerId::random(), LibPeerId::random());
+        let mut kad = kad::Behaviour::new(local, Records::new(local, &NetworkLimits::default()));
+        let at = |port: u16| -> Multiaddr { format!("/ip4/192.0.2.1/tcp/{port}/p2p/{peer}").parse().unwrap() };
+        for round in 0..100 {
+            learn(&mut kad, peer, &[at(2 * round + 1), at(2 * round + 2)]);
+            let known = known_addresses(&mut kad, peer);
+            assert!(known.contains(&at(2 * round + 1)) && known.contains(&at(2 * round + 2)), "{known:?}");
+            assert!(known.len() <= MAX_ROUTED, "{} addresses", known.len());
+        }
+        assert_eq!(known_addresses(&mut kad, peer).len(), MAX_ROUTED);
     }
 }

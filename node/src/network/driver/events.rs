@@ -6,7 +6,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId as LibPeerId, autonat, identify, kad, mdns, ping};
 
-use super::{Driver, dials};
+use super::{Driver, dht, dials};
 use crate::network::behaviour::Event;
 use crate::network::reach;
 
@@ -46,9 +46,11 @@ impl Driver {
                 self.update_addresses();
             }
             SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ListenerClosed { .. } => self.update_addresses(),
-            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                self.bound_external(&address);
                 self.update_addresses();
             }
+            SwarmEvent::ExternalAddrExpired { .. } => self.update_addresses(),
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listening"),
             _ => {}
         }
@@ -73,11 +75,7 @@ impl Driver {
         let answers = self.peers.handle_identified(peer_id, info, &self.protocols);
         let kad = &mut self.swarm.behaviour_mut().kad;
         match answers {
-            Some(addresses) => {
-                for address in addresses {
-                    kad.add_address(&peer_id, address);
-                }
-            }
+            Some(addresses) => dht::learn(kad, peer_id, &addresses),
             None => {
                 kad.remove_peer(&peer_id);
             }
@@ -153,6 +151,7 @@ impl Driver {
                 tracing::debug!(%address, server = %event.server, %error, "a peer could not reach this node");
                 if self.reachability.handle_failed(&address, event.server) {
                     self.swarm.remove_external_address(&address);
+                    self.update_addresses();
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Listening: which addresses, and clear words when one cannot be had.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::Multiaddr;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::{Swarm, SwarmEvent};
+use socket2::{Domain, Socket, Type};
 
 use super::Driver;
 use crate::network::behaviour::Behaviour;
@@ -15,6 +17,8 @@ use crate::network::{Address, NetworkError, TransportKind, reach};
 
 /// How long a listener may take to say where it listens.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+/// Addresses that are given to others at most, those of many interfaces included.
+const MAX_EXTERNAL: usize = 64;
 /// Where to listen unless told otherwise.
 const DEFAULTS: [&str; 4] =
     ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"];
@@ -69,12 +73,28 @@ fn check(address: &Address) -> Result<(), NetworkError> {
         return Ok(());
     }
     let socket = SocketAddr::new(ip, port);
-    let bound = match address.transport() {
-        TransportKind::Tcp => TcpListener::bind(socket).map(drop),
-        TransportKind::Quic => UdpSocket::bind(socket).map(drop),
+    let kind = match address.transport() {
+        TransportKind::Tcp => Type::STREAM,
+        TransportKind::Quic => Type::DGRAM,
         TransportKind::Other => return Err(bad("it is neither TCP nor QUIC")),
     };
-    bound.map_err(|source| failed(address, source))
+    try_port(socket, kind).map_err(|source| failed(address, source))
+}
+
+/// Takes the port for a moment. As the library's own sockets do, one for IPv6 leaves IPv4 alone, so that a node can
+/// listen on the same port of both.
+fn try_port(address: SocketAddr, kind: Type) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::DGRAM {
+        return socket.bind(&address.into());
+    }
+    // What a connection that has ended leaves behind is nobody's port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 fn failed(address: &Address, source: io::Error) -> NetworkError {
@@ -116,10 +136,18 @@ async fn wait(swarm: &mut Swarm<Behaviour>, listeners: Vec<(ListenerId, Address)
 }
 
 impl Driver {
+    /// Others say which addresses this node has and that they reached it there, so there may be any number of them.
+    pub(super) fn bound_external(&mut self, newest: &Multiaddr) {
+        if self.swarm.external_addresses().count() > MAX_EXTERNAL && !self.confirmed.contains(newest) {
+            self.swarm.remove_external_address(newest);
+        }
+    }
+
     /// Confirms what this node listens on as the addresses that others may use, and tells the handle.
     pub(super) fn update_addresses(&mut self) {
         let listening: Vec<_> = self.swarm.listeners().cloned().collect();
-        let announced = reach::to_announce(&listening);
+        let mut announced = reach::to_announce(&listening);
+        announced.retain(|address| !self.reachability.is_refuted(address));
         for address in &announced {
             self.swarm.add_external_address(address.clone());
         }
@@ -145,5 +173,25 @@ impl Driver {
             *known = all;
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_on_one_family_is_free_on_the_other() {
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            // A machine without IPv6.
+            return;
+        }
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        try_port((Ipv6Addr::UNSPECIFIED, port).into(), Type::STREAM).unwrap();
+        let error = try_port((Ipv4Addr::LOCALHOST, port).into(), Type::STREAM).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

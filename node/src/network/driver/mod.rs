@@ -159,8 +159,7 @@ impl Driver {
                 let _ = reply.send(self.dht.keep_announced(keys, Instant::now()));
             }
             Command::StopAnnouncing { key } => {
-                self.swarm.behaviour_mut().kad.stop_providing(&dht::record_key(&key));
-                self.dht.schedule.remove(&key);
+                self.dht.stop_announcing(&key, &mut self.swarm.behaviour_mut().kad);
             }
             Command::FindProviders { key, providers } => self.dht.find(key, providers),
             Command::Peers { reply } => {

@@ -59,6 +59,22 @@ async fn a_node_that_announced_before_it_knew_anybody_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_an_announcement_hears_when_it_is_called_off() {
+    // Takes connections and never says a word, so that the node goes on hoping to join.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(&[]);
+    let address = format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port());
+    config.bootstrap = vec![address.parse().unwrap()];
+    let node = start(config).await;
+    // In this order: the first has sent its question before the second is polled.
+    let (announced, stopped) =
+        within(async { tokio::join!(biased; node.network.announce(key(1)), node.network.stop_announcing(key(1))) })
+            .await;
+    assert_eq!((announced.unwrap().told, stopped.is_ok()), (0, true));
+    assert_eq!(node.network.status().await.unwrap().own_records, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_before_joining_waits_for_it() {
     let middle = start(config(&[])).await;
     let provider = joined(&[&middle]).await;
