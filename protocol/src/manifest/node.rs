@@ -4,7 +4,7 @@
 //! from the rule in [`super::tree`].
 
 use super::error::Defect;
-use super::tree::{Row, Tree};
+use super::tree::{Row, Tree, is_full};
 use crate::codec::{Reader, Writer};
 
 /// No node's encoding is longer.
@@ -58,10 +58,40 @@ impl<T: Tree> Node<T> {
 
 /// Grows with what is there, not with the count.
 fn decode_rows<R: Row>(reader: &mut Reader<'_>, count: u16) -> Result<Vec<R>, Defect> {
-    let mut rows: Vec<R> = Vec::new();
+    let (mut rows, mut weight): (Vec<R>, usize) = (Vec::new(), 0);
     for _ in 0..count {
+        // Paths that share nearly all with the one before take few bytes here and thousands once decoded: what could
+        // not be a node any more is not decoded on.
+        if is_full(rows.len(), weight) {
+            return Err(Defect::Shape { rows: count.into() });
+        }
         let row = R::decode(reader, rows.last())?;
+        weight += row.weight();
         rows.push(row);
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Entry, EntryKind};
+    use super::super::entry_tree::EntryTree;
+    use super::super::path::EntryPath;
+    use super::*;
+
+    #[test]
+    fn what_shares_its_bytes_is_not_multiplied() {
+        let folder = ["d".repeat(255), "e".repeat(255)].join("/");
+        let entry = |n: u32| {
+            let path = EntryPath::new(format!("{folder}/{n:08}")).unwrap();
+            Entry { path, kind: EntryKind::EmptyFolder }
+        };
+        let bytes = |rows: u32| encode(EntryTree::TAG, 0, &(0..rows).map(entry).collect::<Vec<_>>());
+        // 77 rows that weigh 533 each are over 40 KiB; a row behind them has no place.
+        assert!(Node::<EntryTree>::decode(&bytes(77), Some(0)).is_ok());
+        assert!(Node::<EntryTree>::decode(&bytes(78), Some(0)).is_err());
+        let bomb = bytes(4_000);
+        assert!(bomb.len() < MAX_NODE_BYTES, "{} bytes", bomb.len());
+        assert!(matches!(Node::<EntryTree>::decode(&bomb, Some(0)), Err(Defect::Shape { rows: 4_000 })));
+    }
 }

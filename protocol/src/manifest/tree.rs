@@ -82,7 +82,12 @@ pub(super) fn total<R: Row>(rows: &[R]) -> Result<R::Sum, Defect> {
 /// Whether a node ends after a row, given how many rows it has then and what they weigh. This and nothing else
 /// decides where nodes end, save that the last node of a level ends with it.
 pub(super) fn ends_node<R: Row>(row: &R, rows: usize, weight: usize) -> bool {
-    rows >= MAX_ROWS || weight >= FULL_WEIGHT || (rows >= MIN_ROWS && row.cut_word().trailing_zeros() >= CUT_BITS)
+    is_full(rows, weight) || (rows >= MIN_ROWS && row.cut_word().trailing_zeros() >= CUT_BITS)
+}
+
+/// Whether a node of so many rows of this weight ends whatever its last row is.
+pub(super) const fn is_full(rows: usize, weight: usize) -> bool {
+    rows >= MAX_ROWS || weight >= FULL_WEIGHT
 }
 
 /// Refuses rows that do not end where [`ends_node`] says. The last node of a level may end anywhere before that.
