@@ -3,7 +3,7 @@
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::link::{Link, safe_file_name};
 
-use crate::settings::parse_address;
+use crate::settings::{parse_address, parse_name};
 
 /// What a link says besides the hash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,8 +24,10 @@ pub(crate) fn read_link(text: &str) -> Result<(ContentHash, Hints), String> {
     let link = text.parse::<Link>().map_err(|error| error.to_string())?;
     let peers = link.peers.iter().map(|peer| parse_address(peer)).collect::<Result<_, _>>();
     let peers = peers.map_err(|error| format!("a peer in the link: {error}"))?;
+    let network = link.network.map(|name| parse_name(&name)).transpose();
+    let network = network.map_err(|error| format!("the network in the link: {error}"))?;
     let name = link.name.as_deref().and_then(safe_file_name);
-    Ok((link.hash, Hints { name, peers, network: link.network }))
+    Ok((link.hash, Hints { name, peers, network }))
 }
 
 /// A percent sign that two hexadecimal digits do not follow, with what does.
@@ -58,7 +60,13 @@ mod tests {
 
     #[test]
     fn damaged_hints_are_refused() {
-        for (hints, word) in [("name=%zz", "%zz"), ("name=a%2", "%2"), ("peer=nonsense", "nonsense"), ("x=%", "%")] {
+        for (hints, word) in [
+            ("net=No%20Such", "No Such"),
+            ("name=%zz", "%zz"),
+            ("name=a%2", "%2"),
+            ("peer=nonsense", "nonsense"),
+            ("x=%", "%"),
+        ] {
             let error = check(hints).unwrap_err();
             assert!(error.contains(word), "{hints}: {error}");
         }

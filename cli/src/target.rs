@@ -6,6 +6,8 @@ use shoal_protocol::hash::{CONTENT_HASH_CHARS, ContentHash};
 
 use crate::link::{Hints, read_link};
 
+const SCHEME: &str = "shoal:";
+
 /// A content, or something in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -24,7 +26,9 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text.strip_prefix("shoal:").unwrap_or(text);
+        let text = text.trim_start();
+        let scheme = text.get(..SCHEME.len()).filter(|start| start.eq_ignore_ascii_case(SCHEME));
+        let bare = scheme.and_then(|scheme| text.get(scheme.len()..)).unwrap_or(text);
         let (hash, path) = match bare.find(['/', '?']) {
             Some(at) if bare.get(at..).is_some_and(|rest| rest.starts_with('/')) => {
                 (bare.get(..at).unwrap_or_default(), bare.get(at + 1..).unwrap_or_default())
@@ -33,7 +37,8 @@ impl FromStr for Target {
                 let (hash, hints) = read_link(&format!("shoal:{bare}"))?;
                 return Ok(Self { hash, path: String::new(), hints });
             }
-            None => (bare, ""),
+            // A space behind a path may be part of it.
+            None => (bare.trim_end(), ""),
         };
         let hash = hash.parse::<ContentHash>().map_err(|error| match std::path::Path::new(text).exists() {
             true if hash.chars().count() != CONTENT_HASH_CHARS => {
@@ -57,7 +62,9 @@ mod tests {
     #[test]
     fn hashes_may_have_a_path() {
         for (tail, path) in [("", ""), ("/", ""), ("/a/b c", "a/b c"), ("/a/", "a"), ("/what?.txt", "what?.txt")] {
-            for text in [format!("{}{tail}", hash()), format!("shoal:{}{tail}", hash())] {
+            for text in
+                [format!("{}{tail}", hash()), format!("shoal:{}{tail}", hash()), format!(" SHOAL:{}{tail}", hash())]
+            {
                 let target = Target { hash: hash(), path: path.to_owned(), hints: Hints::default() };
                 assert_eq!(text.parse(), Ok(target), "{text}");
             }

@@ -23,7 +23,7 @@ use crate::manifests::{held, read_root};
 use crate::network::{Address, BootstrapState, DhtMode, NetworkError, PeerId};
 use crate::node::{Inner, Node};
 use crate::operation::Reporter;
-use crate::output::Leftovers;
+use crate::output::{Leftovers, Output};
 use crate::publish::scan::{last_name, scan};
 use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
@@ -150,6 +150,11 @@ impl Inner {
     }
 
     async fn fetch(&self, request: FetchRequest, reporter: Reporter) -> Result<Fetched, Failure> {
+        if let Some(path) = request.output.clone().filter(|_| request.force) {
+            let home = self.config.home.clone();
+            let kept = spawn_blocking(move || Output::keep_home(&home, &path)).await;
+            kept.map_err(|_| FetchError::Broken)?.map_err(FetchError::Output)?;
+        }
         let output = request.output.map(|path| OutputPlan {
             path,
             force: request.force,
@@ -270,7 +275,8 @@ impl Inner {
                 DhtMode::Server => "server".to_owned(),
                 DhtMode::Client => "client".to_owned(),
             },
-            announced_keys: network.own_records as u64,
+            // Without the network, nothing is announced, whatever waits for its turn.
+            announced_keys: if self.config.network.offline { 0 } else { network.own_records as u64 },
             foreign_records: network.foreign_records as u64,
             contents: contents as u64,
             chunks: usage.chunks,

@@ -24,6 +24,9 @@ pub fn prepare_home(home: &Path) -> Result<(), ControlError> {
 }
 
 fn make_or_close(home: &Path) -> io::Result<()> {
+    if home.symlink_metadata().is_ok() && !home.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
+    }
     DirBuilder::new().recursive(true).mode(PRIVATE).create(home)?;
     let mode = fs::metadata(home)?.permissions().mode();
     if mode & 0o077 == 0 || mode & STICKY != 0 {
@@ -68,6 +71,7 @@ mod tests {
     fn a_file_in_the_way_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = prepare_home(file.path()).unwrap_err();
-        assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{} as a home: it is no folder;", file.path().display())), "{text}");
     }
 }

@@ -356,7 +356,7 @@ impl<'a> Coordinator<'a> {
             total_bytes: self.root.as_ref().map(|root| root.bytes),
             rate: self.rate.per_second(Instant::now()),
             peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
-            seeders: 0,
+            seeders: u32::try_from(self.engine.seeders()).unwrap_or(u32::MAX),
             waits_for: self.waits_for(),
         });
     }

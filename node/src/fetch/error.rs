@@ -100,7 +100,7 @@ pub enum FetchError {
         what: &'static str,
     },
     /// A range beyond the end of a file.
-    #[error("the range ends beyond the end: it goes up to byte {last}, {} has {bytes} bytes (0 to {})", shown(path), bytes.saturating_sub(1))]
+    #[error("the range reaches to byte {last}, beyond the end: {} has {bytes} bytes, counted from 0", shown(path))]
     BeyondTheEnd {
         /// The path.
         path: String,

@@ -15,6 +15,18 @@ pub enum OutputError {
         /// The path.
         path: PathBuf,
     },
+    /// Something that is no file, folder or link is there: a device, a pipe, a socket.
+    #[error("{} is neither a file nor a folder, and not replaced: choose another path with -o", path.display())]
+    Special {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The node itself lives there.
+    #[error("{} is or holds a part of this node's home, and not replaced: choose another path with -o", path.display())]
+    Home {
+        /// The path.
+        path: PathBuf,
+    },
     /// The folder that it should go into is not there.
     #[error("there is no folder {} to write into: make it first, or choose another path with -o", path.display())]
     NoFolder {
@@ -50,7 +62,7 @@ pub enum OutputError {
         source: io::Error,
     },
     /// Anything else that the system refuses.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}; choose another path with -o, or see what is wrong with this one", path.display())]
     Write {
         /// The file.
         path: PathBuf,

@@ -63,6 +63,11 @@ impl Output {
         place::check(target, force)
     }
 
+    /// Refuses a target that is the home of this node, a part of it, or a folder that holds it.
+    pub(crate) fn keep_home(home: &Path, target: &Path) -> Result<(), OutputError> {
+        place::keep_home(home, target)
+    }
+
     /// Begins an output that will stand at `target`.
     pub(crate) fn create(
         target: &Path,

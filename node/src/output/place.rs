@@ -42,8 +42,27 @@ pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
     if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         return Err(OutputError::write(folder, error.into()));
     }
-    if !force && fs::symlink_metadata(target).is_ok() {
-        return Err(OutputError::Exists { path: target.to_owned() });
+    let path = || target.to_owned();
+    match fs::symlink_metadata(target).map(|there| there.file_type()) {
+        // What was there would be gone for everybody: `/dev/null`, for one.
+        Ok(kind) if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) => {
+            Err(OutputError::Special { path: path() })
+        }
+        Ok(_) if !force => Err(OutputError::Exists { path: path() }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Refuses a target whose replacing would throw away a home, or a part of one.
+pub(super) fn keep_home(home: &Path, target: &Path) -> Result<(), OutputError> {
+    // Where one of them is not there, nothing is replaced.
+    let (Ok(home), Ok(folder), Some(name)) = (home.canonicalize(), parent(target).canonicalize(), target.file_name())
+    else {
+        return Ok(());
+    };
+    let place = folder.join(name);
+    if home.starts_with(&place) || place.starts_with(&home) {
+        return Err(OutputError::Home { path: target.to_owned() });
     }
     Ok(())
 }

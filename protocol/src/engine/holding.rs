@@ -38,6 +38,11 @@ impl Holding {
         self.availability.is_empty()
     }
 
+    /// Whether the peer has said to hold everything.
+    pub(super) const fn is_full(&self) -> bool {
+        self.full
+    }
+
     pub(super) fn contains(&self, index: crate::availability::ChunkIndex) -> bool {
         self.full || self.availability.contains(index)
     }

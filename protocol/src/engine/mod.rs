@@ -193,6 +193,11 @@ impl Engine {
         self.due
     }
 
+    /// How many of the open sessions have said that their peer holds every chunk.
+    pub fn seeders(&self) -> usize {
+        self.sessions.values().filter(|session| session.holding.is_full()).count()
+    }
+
     /// Whether all layout has been handed in and every chunk of it is held.
     pub const fn is_complete(&self) -> bool {
         self.layout_finished && self.table.missing_chunks == 0

@@ -50,6 +50,20 @@ fn report(engine: &Engine, session: SessionId) -> SessionReport {
 }
 
 #[test]
+fn who_holds_everything_is_a_seeder() {
+    let mut engine = engine(100, &[A]);
+    engine.handle_opened(B, at(0));
+    assert_eq!(engine.seeders(), 1);
+    for (start, seeders) in [(0, 1), (50, 2)] {
+        let half = AvailabilityPart { start: ChunkIndex(start), count: 50, chunks: PartChunks::All };
+        engine.handle_availability(B, &half, at(0));
+        assert_eq!(engine.seeders(), seeders);
+    }
+    engine.handle_closed(A, at(0));
+    assert_eq!(engine.seeders(), 1);
+}
+
+#[test]
 fn wants_come_in_runs_within_the_first_window() {
     let mut engine = engine(100, &[A]);
     let actions = actions(&mut engine, at(0));

@@ -1,13 +1,13 @@
 //! Outputs that exist already, or that cannot be written.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use rustix::process::geteuid;
 use shoal_testnet::command::FetchOptions;
 
-use crate::support::{fetch_and_compare, folder, home, import, nothing_at, refused, run, sample};
+use crate::support::{fetch_and_compare, folder, home, import, nothing_at, refused, run, sample, still_readable};
 
 #[test]
 fn an_output_that_exists_stays_as_it_is() {
@@ -59,6 +59,30 @@ fn replacing_a_link_does_not_write_through_it() {
         let force = FetchOptions { force: true, ..FetchOptions::default() };
         fetch_and_compare(&shoal, &hash, &output, force, &file).await;
         assert_eq!(fs::read_to_string(&target).unwrap(), "dear diary");
+    });
+}
+
+#[test]
+fn what_is_no_file_or_folder_and_the_home_are_never_replaced() {
+    run(async {
+        let folder = folder();
+        let shoal = home(&folder, "home");
+        let file = sample(folder.path(), "file", 1000, 5);
+        let hash = import(&shoal, &file).await.hash.to_string();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let refusals = [
+            (socket.clone(), "neither a file nor a folder"),
+            (folder.path().to_owned(), "home"),
+            (shoal.home().to_owned(), "home"),
+            (shoal.home().join("segments"), "home"),
+        ];
+        for (output, word) in refusals {
+            let finished = shoal.run(["fetch", &hash, "--force", "-o", output.to_str().unwrap()]).await.unwrap();
+            refused(&finished, 1, &[output.to_str().unwrap(), word, "-o"]);
+        }
+        assert!(fs::symlink_metadata(&socket).unwrap().file_type().is_socket());
+        still_readable(&shoal, &import(&shoal, &file).await, &file).await;
     });
 }
 
