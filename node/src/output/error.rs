@@ -22,7 +22,7 @@ pub enum OutputError {
         path: PathBuf,
     },
     /// The node itself lives there.
-    #[error("{} is or holds a part of this node's home, and not replaced: choose another path with -o", path.display())]
+    #[error("{} is or holds this node's home, and not replaced: choose another path with -o", path.display())]
     Home {
         /// The path.
         path: PathBuf,

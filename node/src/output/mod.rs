@@ -63,7 +63,7 @@ impl Output {
         place::check(target, force)
     }
 
-    /// Refuses a target that is the home of this node, a part of it, or a folder that holds it.
+    /// Refuses a target that is the home of this node, or a folder that holds it.
     pub(crate) fn keep_home(home: &Path, target: &Path) -> Result<(), OutputError> {
         place::keep_home(home, target)
     }

@@ -53,18 +53,17 @@ pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
     }
 }
 
-/// Refuses a target whose replacing would throw away a home, or a part of one.
+/// Refuses a target whose replacing would throw away a home.
 pub(super) fn keep_home(home: &Path, target: &Path) -> Result<(), OutputError> {
     // Where one of them is not there, nothing is replaced.
     let (Ok(home), Ok(folder), Some(name)) = (home.canonicalize(), parent(target).canonicalize(), target.file_name())
     else {
         return Ok(());
     };
-    let place = folder.join(name);
-    if home.starts_with(&place) || place.starts_with(&home) {
-        return Err(OutputError::Home { path: target.to_owned() });
+    match home.starts_with(folder.join(name)) {
+        true => Err(OutputError::Home { path: target.to_owned() }),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 impl Place {

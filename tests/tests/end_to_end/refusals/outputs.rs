@@ -75,7 +75,6 @@ fn what_is_no_file_or_folder_and_the_home_are_never_replaced() {
             (socket.clone(), "neither a file nor a folder"),
             (folder.path().to_owned(), "home"),
             (shoal.home().to_owned(), "home"),
-            (shoal.home().join("segments"), "home"),
         ];
         for (output, word) in refusals {
             let finished = shoal.run(["fetch", &hash, "--force", "-o", output.to_str().unwrap()]).await.unwrap();
