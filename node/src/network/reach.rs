@@ -134,9 +134,13 @@ impl Reachability {
         self.failed.get(address).is_some_and(|witnesses| witnesses.len() >= WITNESSES)
     }
 
-    /// Whether others cannot reach this node from outside: some public address was tried by enough, and none works.
-    pub(super) fn is_unreachable(&self) -> bool {
-        !self.confirmed && self.failed.keys().any(|address| self.is_refuted(address))
+    /// Whether others cannot reach this node from outside: some public address was tried by enough, none works, and
+    /// none of those that it gives to others is left to be tried. Any peer can make up an address that it claims to
+    /// see, so that one alone says little of a node that listens on others.
+    pub(super) fn is_unreachable(&self, given: &[Multiaddr]) -> bool {
+        let hope = |address: &Multiaddr| scope(address) == Scope::Global && !self.is_refuted(address);
+        let refuted = self.failed.keys().any(|address| self.is_refuted(address));
+        refuted && !self.confirmed && !given.iter().any(hope)
     }
 }
 
@@ -186,17 +190,20 @@ mod tests {
         assert!(!reach.handle_failed(&public, one));
         assert!(!reach.handle_failed(&public, one), "the same witness again");
         assert!(!reach.handle_failed(&public, PeerId::random()));
-        assert!(!reach.is_unreachable());
+        assert!(!reach.is_unreachable(&[]));
         assert!(!reach.is_refuted(&public));
         assert!(reach.handle_failed(&public, PeerId::random()));
-        assert!(reach.is_unreachable() && reach.is_refuted(&public));
+        assert!(reach.is_unreachable(&[]) && reach.is_refuted(&public));
+        assert!(reach.is_unreachable(&[public.clone(), local.clone()]));
+        let another = "/ip4/9.9.9.9/tcp/1".parse().unwrap();
+        assert!(!reach.is_unreachable(&[another]), "a public address that nobody has tried yet");
         reach.handle_reached(&public);
-        assert!(!reach.is_unreachable() && !reach.is_refuted(&public));
+        assert!(!reach.is_unreachable(&[]) && !reach.is_refuted(&public));
 
         let mut local_only = Reachability::default();
         for _ in 0..5 {
             assert!(!local_only.handle_failed(&local, PeerId::random()));
         }
-        assert!(!local_only.is_unreachable());
+        assert!(!local_only.is_unreachable(&[]));
     }
 }

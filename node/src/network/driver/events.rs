@@ -155,7 +155,8 @@ impl Driver {
                 }
             }
         }
-        let mode = if self.reachability.is_unreachable() { kad::Mode::Client } else { kad::Mode::Server };
+        let mode =
+            if self.reachability.is_unreachable(&self.confirmed) { kad::Mode::Client } else { kad::Mode::Server };
         let kad = &mut self.swarm.behaviour_mut().kad;
         if kad.mode() != mode {
             tracing::info!(%mode, "how the DHT is answered changes with what others can reach");
