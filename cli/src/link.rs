@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn damaged_hints_are_refused() {
         for (hints, word) in [
-            ("net=No%20Such", "No Such"),
+            ("net=No%20Such", "the network in the link"),
             ("name=%zz", "%zz"),
             ("name=a%2", "%2"),
             ("peer=nonsense", "nonsense"),
