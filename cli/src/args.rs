@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::duration::parse_duration;
 use crate::output::{ColorChoice, Manner, Verbosity};
 use crate::settings::{parse_address, parse_name};
-use crate::simulate_args::SimulateCommand;
-use crate::size::{Limit, parse_limit, parse_size};
+use crate::size::{Limit, parse_limit};
 use crate::target::Target;
+pub(crate) use crate::testnet_args::{
+    DemoArgs, DirArgs, DownArgs, StatusArgs, TestnetCommand, TestnetTopology, UpArgs,
+};
 
 const SETTINGS_HELP: &str = "\
 Settings come from flags, then the environment (SHOAL_HOME, SHOAL_NETWORK, SHOAL_LISTEN, SHOAL_BOOTSTRAP, SHOAL_MDNS, \
@@ -82,7 +84,7 @@ pub(crate) enum Command {
     Status,
     /// Show the peers this node is connected to
     Peers,
-    /// Try Shoal out with a local network of real nodes
+    /// Run, watch and break a local network of many nodes
     #[command(subcommand)]
     Testnet(TestnetCommand),
     /// Show the settings
@@ -215,27 +217,6 @@ pub(crate) struct DaemonArgs {
     pub(crate) limit_down: Option<Limit>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-}
-
-/// `shoal testnet`
-#[derive(Debug, Subcommand)]
-pub(crate) enum TestnetCommand {
-    /// Start five nodes, publish, fetch from several peers, kill one meanwhile, check every byte
-    Demo(DemoArgs),
-    /// Simulate thousands of peers that run the node's own download engine and serving policy
-    #[command(subcommand)]
-    Simulate(SimulateCommand),
-}
-
-/// `shoal testnet demo`
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    /// How large the large file is
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
-    pub(crate) size: u64,
-    /// What the made-up content is made from; another number gives other hashes
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub(crate) seed: u64,
 }
 
 /// `shoal config`

@@ -24,6 +24,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod testing;
+mod testnet_args;
 mod usage;
 
 use std::ffi::OsString;

@@ -140,6 +140,11 @@ impl Output {
         self.line(&text)
     }
 
+    /// Clears the terminal that stdout is, for what is drawn anew.
+    pub(crate) fn clear_screen(&mut self) -> Outcome {
+        self.stdout.write_all(b"\x1b[H\x1b[2J").map_err(|error| stdout_failed(&error))
+    }
+
     /// Hands on what was written so far.
     pub(crate) fn flush(&mut self) -> Outcome {
         self.stdout.flush().map_err(|error| stdout_failed(&error))

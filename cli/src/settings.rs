@@ -196,14 +196,17 @@ fn home(flag: Option<PathBuf>, environment: Environment<'_>) -> Outcome<Setting<
     let (value, origin) = match (flag, variable("SHOAL_HOME")) {
         (Some(home), _) => (home, Origin::Flag),
         (None, Some(home)) => (home, Origin::Environment("SHOAL_HOME".to_owned())),
-        (None, None) => {
-            let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
-            let data = data.or_else(|| Some(variable("HOME")?.join(".local/share")));
-            let data = data.ok_or_else(|| Stop::usage("there is no HOME to live in; name a folder with --home"))?;
-            (data.join("shoal"), Origin::Default)
-        }
+        (None, None) => (data_folder(environment)?.join("shoal"), Origin::Default),
     };
     Ok(Setting { value: paths::absolute(&value)?, origin })
+}
+
+/// Where programs of this user keep what they hold.
+pub(crate) fn data_folder(environment: Environment<'_>) -> Outcome<PathBuf> {
+    let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let data = data.or_else(|| Some(variable("HOME")?.join(".local/share")));
+    data.ok_or_else(|| Stop::usage("there is no HOME to live in; name a folder with --home"))
 }
 
 struct Sources<'a> {

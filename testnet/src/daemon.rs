@@ -39,7 +39,7 @@ struct EventLine {
 
 impl Announcement {
     /// Takes in one line; anything but a known event changes nothing.
-    fn take_in(&mut self, line: &str) {
+    pub(crate) fn take_in(&mut self, line: &str) {
         let Ok(line) = serde_json::from_str::<EventLine>(line) else { return };
         if let Some(peer_id) = line.peer_id {
             self.peer_id = peer_id;

@@ -14,12 +14,14 @@ pub mod demo;
 pub mod duration;
 pub mod error;
 pub mod node;
+pub mod process;
 pub mod process_group;
 pub mod report;
 pub mod resources;
 pub mod scenario;
 pub mod simulator;
 pub mod size;
+pub mod standing;
 pub mod tree;
 pub mod wait;
 

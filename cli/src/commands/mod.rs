@@ -49,7 +49,7 @@ pub(crate) async fn run(
         Command::Status => status::run(&settings()?, output, interrupt).await,
         Command::Peers => peers::run(&settings()?, output, interrupt).await,
         Command::Config(command) => config::run(command, &settings()?, output),
-        Command::Testnet(command) => testnet::run(command, output, interrupt).await,
+        Command::Testnet(command) => testnet::run(command, output, interrupt, environment).await,
         Command::Completions { shell } => help::completions(shell, output),
         Command::Man => help::man(output),
     }

@@ -20,5 +20,6 @@ mod in_place;
 mod refusals;
 mod shapes;
 mod sharing;
+mod standing;
 mod support;
 mod versions;

@@ -1,26 +1,17 @@
-//! `shoal testnet`: a local network of real nodes; the work is `shoal_testnet`'s.
+//! `shoal testnet demo`: the story of a small network.
 
 use std::io::Write;
 
 use shoal_node::api::FailureKind;
 use shoal_testnet::demo::{self, DemoError, DemoOptions};
 
-use crate::args::{DemoArgs, TestnetCommand};
-use crate::interrupt::Interrupt;
+use crate::args::DemoArgs;
 use crate::output::{Output, stdout_failed};
 use crate::stop::{Outcome, Stop};
 
-pub(super) async fn run(command: TestnetCommand, output: &mut Output, interrupt: &Interrupt) -> Outcome {
-    match command {
-        TestnetCommand::Demo(args) => show(args, output).await,
-        TestnetCommand::Simulate(command) => super::simulate::run(command, output, interrupt).await,
-    }
-}
-
 /// Tells the story on stdout, or on stderr when stdout is for the report.
-async fn show(args: DemoArgs, output: &mut Output) -> Outcome {
-    let program = std::env::current_exe()
-        .map_err(|error| Stop::new(FailureKind::Failed, format!("cannot find this program's own file: {error}")))?;
+pub(super) async fn run(args: DemoArgs, output: &mut Output) -> Outcome {
+    let program = super::program()?;
     let (json, live) = (output.json(), output.tells_live());
     let options = DemoOptions { file_bytes: args.size, seed: args.seed, live, ..DemoOptions::new(program) };
     // It listens to signals itself: whatever happens, its nodes end before this process does.
@@ -38,8 +29,8 @@ fn failure(error: DemoError) -> Stop {
     }
 }
 
-/// The stream that the story is told on.
-struct Story<'a>(&'a mut Output);
+/// The stream that a story is told on.
+pub(super) struct Story<'a>(pub(super) &'a mut Output);
 
 impl Write for Story<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -1,0 +1,93 @@
+//! What can be written after `shoal testnet`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::simulate_args::SimulateCommand;
+use crate::size::{Limit, parse_limit, parse_size};
+
+/// `shoal testnet`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TestnetCommand {
+    /// Start five nodes, publish, fetch from several peers, kill one meanwhile, check every byte
+    Demo(DemoArgs),
+    /// Start a network of daemons that stays, or what is missing of one
+    Up(UpArgs),
+    /// Show how each node is: a live table on a terminal, until Ctrl-C
+    Status(StatusArgs),
+    /// Stop exactly the processes that `up` started
+    Down(DownArgs),
+    /// Simulate thousands of peers that run the node's own download engine and serving policy
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
+}
+
+/// `shoal testnet demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How large the large file is
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    pub(crate) size: u64,
+    /// What the made-up content is made from; another number gives other hashes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// Which network.
+#[derive(Debug, Args)]
+pub(crate) struct DirArgs {
+    /// The network's folder: homes, logs, and which processes belong to it [default: shoal-testnet in the XDG data
+    /// folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `shoal testnet up`
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// How many nodes [default: those that the folder holds, or 5]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) nodes: Option<u16>,
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+    /// How nodes come to know each other; the rest they find in the DHT
+    #[arg(long, value_enum, default_value_t, value_name = "SHAPE")]
+    pub(crate) topology: TestnetTopology,
+    /// Each node gives at most this many bytes a second, such as 20MB/s
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit_up: Option<Limit>,
+    /// Each node takes at most this many bytes a second
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit_down: Option<Limit>,
+}
+
+/// Who joins through whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum TestnetTopology {
+    /// Every node joins through the first
+    #[default]
+    Star,
+    /// Every node joins through the one before it
+    Chain,
+}
+
+/// `shoal testnet status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+    /// Show it once, also on a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// `shoal testnet down`
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+    /// Remove homes and logs too, with all that the nodes hold
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
