@@ -26,6 +26,8 @@ pub(crate) struct NodeSettings {
     pub(crate) network: String,
     /// Addresses it listens on; none: any port on all interfaces.
     pub(crate) listen: Vec<String>,
+    /// Addresses it gives to others; none: those it listens on.
+    pub(crate) announce: Vec<String>,
     /// Peers through which it finds others.
     pub(crate) bootstrap: Vec<String>,
     /// Whether it looks for peers on the local network.
@@ -94,6 +96,7 @@ fn config(settings: &NodeSettings) -> Config {
         network: NetworkOptions {
             name: settings.network.clone(),
             listen: settings.listen.clone(),
+            announce: settings.announce.clone(),
             bootstrap: settings.bootstrap.clone(),
             mdns: settings.mdns,
             offline: settings.offline,

@@ -231,6 +231,7 @@ fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
         home: settings.home.value.clone(),
         network: settings.network.value.clone(),
         listen: settings.listen.value.clone(),
+        announce: settings.announce.value.clone(),
         bootstrap: settings.bootstrap.value.clone(),
         mdns: settings.mdns.value,
         limit_up: settings.limit_up.value.0,

@@ -18,9 +18,10 @@ use crate::size::{Limit, parse_limit, show_rate};
 use crate::stop::{Outcome, Stop};
 
 /// Every key of `config.toml`; its environment variable is `SHOAL_` and the key in capitals.
-pub(crate) const KEYS: [&str; 9] = [
+pub(crate) const KEYS: [&str; 10] = [
     "network",
     "listen",
+    "announce",
     "bootstrap",
     "mdns",
     "limit_up",
@@ -78,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) network: Setting<String>,
     /// Addresses to listen on; none: any port on all interfaces.
     pub(crate) listen: Setting<Vec<String>>,
+    /// Addresses to give to others; none: those that are listened on.
+    pub(crate) announce: Setting<Vec<String>>,
     /// Peers through which to find others.
     pub(crate) bootstrap: Setting<Vec<String>>,
     /// Whether to find peers on the local network.
@@ -124,6 +127,7 @@ impl Settings {
             network: sources
                 .setting("network", network.network, DEFAULT_NETWORK.to_owned(), |text| one(text, parse_name))?,
             listen: sources.setting("listen", some_list(network.listen), Vec::new(), addresses)?,
+            announce: sources.setting("announce", some_list(network.announce), Vec::new(), addresses)?,
             bootstrap: sources.setting("bootstrap", some_list(network.bootstrap), Vec::new(), addresses)?,
             mdns: sources.setting("mdns", network.no_mdns.then_some(false), true, |text| one(text, parse_bool))?,
             limit_up: sources.setting("limit_up", flags.limit_up, Limit(None), |text| one(text, parse_limit))?,
@@ -138,13 +142,14 @@ impl Settings {
     }
 
     /// Key, value and origin of each setting, the home first.
-    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 10] {
+    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 11] {
         let list = |list: &Vec<String>, none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
         let limit = |limit: Limit| limit.0.map_or("no limit".to_owned(), show_rate);
         [
             ("home", self.home.value.display().to_string(), &self.home.origin),
             ("network", self.network.value.clone(), &self.network.origin),
             ("listen", list(&self.listen.value, "any port on all interfaces"), &self.listen.origin),
+            ("announce", list(&self.announce.value, "those listened on"), &self.announce.origin),
             ("bootstrap", list(&self.bootstrap.value, "none"), &self.bootstrap.origin),
             ("mdns", self.mdns.value.to_string(), &self.mdns.origin),
             ("limit_up", limit(self.limit_up.value), &self.limit_up.origin),
@@ -156,11 +161,12 @@ impl Settings {
     }
 
     /// The values in the order of [`Self::rows`], as JSON: limits in bytes a second, times in milliseconds.
-    pub(crate) fn values(&self) -> [serde_json::Value; 10] {
+    pub(crate) fn values(&self) -> [serde_json::Value; 11] {
         [
             json!(self.home.value),
             json!(self.network.value),
             json!(self.listen.value),
+            json!(self.announce.value),
             json!(self.bootstrap.value),
             json!(self.mdns.value),
             json!(self.limit_up.value.0),
@@ -176,6 +182,7 @@ impl Settings {
         let from_flag = |origin: &Origin| *origin == Origin::Flag;
         [
             ("--listen", from_flag(&self.listen.origin)),
+            ("--announce", from_flag(&self.announce.origin)),
             ("--bootstrap", from_flag(&self.bootstrap.origin)),
             ("--network", from_flag(&self.network.origin)),
             ("--no-mdns", from_flag(&self.mdns.origin)),

@@ -49,6 +49,7 @@ fn flag_beats_environment_beats_file_beats_default() {
 #[test]
 fn every_key_can_stand_in_the_file() {
     let file = "network = 'lab'\nlisten = ['/ip4/0.0.0.0/tcp/1', '/ip4/0.0.0.0/udp/1/quic-v1']\n\
+                announce = '/ip4/9.9.9.9/tcp/4'\n\
                 bootstrap = '/ip4/1.2.3.4/tcp/5'\nmdns = false\nlimit_up = '20MB/s'\nlimit_up_per_peer = '5MB/s'\n\
                 limit_up_per_content = '9MB/s'\nlimit_down = 1000\ntimeout = '1m'";
     let settings = World::new(file, &[]).resolve(Flags::default()).unwrap();

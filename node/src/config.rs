@@ -43,6 +43,8 @@ pub struct NetworkOptions {
     pub name: String,
     /// Multiaddresses to listen on; empty: TCP and QUIC on every interface, on ports that the system gives.
     pub listen: Vec<String>,
+    /// Multiaddresses to give to others in place of those that the node listens on, such as a router's; empty: those.
+    pub announce: Vec<String>,
     /// Multiaddresses of nodes to join the DHT through; empty: only what mDNS and links bring.
     pub bootstrap: Vec<String>,
     /// Whether to find and to be found on the local network by mDNS. Default: on. Tests turn it off.
@@ -53,7 +55,14 @@ pub struct NetworkOptions {
 
 impl Default for NetworkOptions {
     fn default() -> Self {
-        Self { name: DEFAULT_NETWORK.to_owned(), listen: Vec::new(), bootstrap: Vec::new(), mdns: true, offline: false }
+        Self {
+            name: DEFAULT_NETWORK.to_owned(),
+            listen: Vec::new(),
+            announce: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: true,
+            offline: false,
+        }
     }
 }
 

@@ -287,6 +287,7 @@ fn network_config(config: &Config, identity: Identity) -> Result<NetworkConfig, 
         network.mdns = false;
     } else {
         network.listen = addresses(&options.listen)?;
+        network.announce = addresses(&options.announce)?;
         network.bootstrap = addresses(&options.bootstrap)?;
         network.mdns = options.mdns;
     }

@@ -52,6 +52,8 @@ impl Behaviour {
         let identify = identify::Config::new(FAMILY.to_owned(), keypair.public())
             .with_agent_version(config.agent.clone())
             .with_push_listen_addr_updates(true)
+            // Who names other addresses to be dialled at is not to be dialled at its own.
+            .with_hide_listen_addrs(!config.announce.is_empty())
             .with_cache_size(REMEMBERED_PEERS);
         Self {
             limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),

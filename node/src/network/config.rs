@@ -22,6 +22,9 @@ pub struct NetworkConfig {
     /// Where to listen; port 0 lets the system choose. Empty: TCP and QUIC on every interface, ports of the system's
     /// choice, where a protocol that the machine lacks (IPv6) is passed over.
     pub listen: Vec<Address>,
+    /// Addresses to give to others in place of those that this node listens on, which are then told to nobody: where a
+    /// router or a relay in front of it is reached. Empty: those that it listens on.
+    pub announce: Vec<Address>,
     /// Nodes to join the DHT through, with or without `/p2p/…`.
     pub bootstrap: Vec<Address>,
     /// Whether to look for nodes on the local network by multicast DNS, and be found so.
@@ -43,6 +46,7 @@ impl NetworkConfig {
             identity,
             network: NetworkName::default(),
             listen: Vec::new(),
+            announce: Vec::new(),
             bootstrap: Vec::new(),
             mdns: true,
             agent: concat!("shoal/", env!("CARGO_PKG_VERSION")).to_owned(),

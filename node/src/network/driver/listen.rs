@@ -145,7 +145,10 @@ impl Driver {
 
     /// Confirms what this node listens on as the addresses that others may use, and tells the handle.
     pub(super) fn update_addresses(&mut self) {
-        let listening: Vec<_> = self.swarm.listeners().cloned().collect();
+        let listening: Vec<_> = match self.announce.as_slice() {
+            [] => self.swarm.listeners().cloned().collect(),
+            announce => announce.to_vec(),
+        };
         let mut announced = reach::to_announce(&listening);
         announced.retain(|address| !self.reachability.is_refuted(address));
         for address in &announced {

@@ -65,6 +65,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Started, NetworkError
         protocols: Protocols::of(&config.network),
         failures: HashMap::new(),
         confirmed: Vec::new(),
+        announce: config.announce.into_iter().map(|address| address.without_peer().into_libp2p()).collect(),
         addresses: addresses_sender,
         dht_peers: dht_peers_sender,
     };
@@ -86,6 +87,8 @@ struct Driver {
     failures: HashMap<LibPeerId, u8>,
     /// The listen addresses that this node gives to others.
     confirmed: Vec<Multiaddr>,
+    /// Addresses to give to others in place of those that it listens on, if there are any.
+    announce: Vec<Multiaddr>,
     addresses: watch::Sender<Vec<Address>>,
     dht_peers: watch::Sender<usize>,
 }
