@@ -11,7 +11,7 @@ use crate::settings::{parse_address, parse_name};
 use crate::size::{Limit, parse_limit};
 use crate::target::Target;
 pub(crate) use crate::testnet_args::{
-    DemoArgs, DirArgs, DownArgs, StatusArgs, TestnetCommand, TestnetTopology, UpArgs,
+    DemoArgs, DirArgs, DownArgs, RunArgs, StatusArgs, TestnetCommand, TestnetTopology, UpArgs,
 };
 
 const SETTINGS_HELP: &str = "\
@@ -106,6 +106,9 @@ pub(crate) struct NetworkArgs {
     /// Listen on this address, such as /ip4/0.0.0.0/tcp/4001; may be given several times [default: any port]
     #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
     pub(crate) listen: Vec<String>,
+    /// Give others this address in place of those listened on, such as a router's; may be given several times
+    #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
+    pub(crate) announce: Vec<String>,
     /// Find others through this peer, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3…; may be given several times
     #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
     pub(crate) bootstrap: Vec<String>,

@@ -21,6 +21,28 @@ pub(crate) enum TestnetCommand {
     /// Simulate thousands of peers that run the node's own download engine and serving policy
     #[command(subcommand)]
     Simulate(SimulateCommand),
+    /// Play a scenario with real nodes: what is fetched, what goes wrong, and whether what it demands holds
+    Run(RunArgs),
+}
+
+/// `shoal testnet run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A scenario file, or the name of one that comes with the program
+    #[arg(value_name = "SCENARIO", required_unless_present = "list")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// What the plan and the contents are made from; the same number gives the same [default: the scenario's]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Write the report into this folder: a table, JSON and pictures
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print what would happen and when, and do nothing
+    #[arg(long, conflicts_with = "report")]
+    pub(crate) plan: bool,
+    /// List the scenarios that come with the program
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "report", "plan"])]
+    pub(crate) list: bool,
 }
 
 /// `shoal testnet demo`

@@ -13,6 +13,7 @@ pub(crate) fn kind_of(error: &io::Error) -> FailureKind {
     match error.kind() {
         ErrorKind::StorageFull
         | ErrorKind::QuotaExceeded
+        | ErrorKind::FileTooLarge
         | ErrorKind::PermissionDenied
         | ErrorKind::ReadOnlyFilesystem => FailureKind::Denied,
         _ => FailureKind::Failed,

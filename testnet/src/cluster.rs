@@ -13,12 +13,15 @@ use tempfile::TempDir;
 
 use crate::command::{COMMAND_DEADLINE, Shoal, rate_text};
 use crate::error::TestnetError;
+use crate::links::NodeLink;
 use crate::node::Node;
 use crate::process_group::ProcessGroup;
 use crate::wait;
 
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// Nodes that a new one joins through: enough that one of them is likely to live.
+const MAX_BOOTSTRAP: usize = 3;
 /// How long the end of killed processes is waited for when a cluster is dropped.
 const REAP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,8 @@ pub struct ClusterOptions {
 /// How one node is started.
 #[derive(Debug, Clone, Default)]
 pub struct NodeOptions {
+    /// What it is called; `None`: `node-` and its number.
+    pub name: Option<String>,
     /// Bytes a second for `--limit-up`.
     pub limit_up: Option<u64>,
     /// Bytes a second for `--limit-down`.
@@ -54,8 +59,14 @@ pub struct NodeOptions {
     pub user: Option<u32>,
     /// Where the home is, if not in the cluster's folder.
     pub home: Option<PathBuf>,
-    /// Not bootstrapped from `node-0`: it knows nobody.
+    /// Not bootstrapped from others: it knows nobody.
     pub alone: bool,
+    /// Another executable than the cluster's, with the same command line: no real node, and it has no control socket.
+    pub program: Option<PathBuf>,
+    /// The line that it is reached over.
+    pub link: Option<NodeLink>,
+    /// Whether a write beyond the limit on file sizes is an error for it, as a full disk is, and not its end.
+    pub survives_file_limit: bool,
 }
 
 impl ClusterOptions {
@@ -100,18 +111,30 @@ impl Cluster {
         let group =
             ProcessGroup::start().map_err(|source| TestnetError::Start { program: "/bin/sh".into(), source })?;
         let mut cluster = Self { nodes: Vec::new(), group, options, folder, _temporary: temporary };
-        if cluster.options.nodes > 0 {
-            // The first alone: its addresses are what the others bootstrap from.
-            cluster.add(cluster.options.node.clone()).await?;
-            for _ in 1..cluster.options.nodes {
-                cluster.spawn(cluster.options.node.clone())?;
-            }
-            for node in cluster.nodes.iter_mut().skip(1) {
-                node.ready(cluster.options.ready_deadline).await?;
-            }
-            cluster.connected().await?;
-        }
+        let nodes = vec![cluster.options.node.clone(); cluster.options.nodes];
+        cluster.add_all(nodes).await?;
         Ok(cluster)
+    }
+
+    /// Adds nodes and waits until each is ready and knows a peer.
+    pub async fn add_all(&mut self, nodes: Vec<NodeOptions>) -> Result<(), TestnetError> {
+        let before = self.nodes.len();
+        for options in nodes {
+            let index = self.spawn(options)?;
+            if index == 0 {
+                // The first alone: its addresses are what the others bootstrap from.
+                self.nodes_ready(0).await?;
+            }
+        }
+        self.nodes_ready(before).await?;
+        self.connected().await
+    }
+
+    async fn nodes_ready(&mut self, from: usize) -> Result<(), TestnetError> {
+        for node in self.nodes.iter_mut().skip(from) {
+            node.ready(self.options.ready_deadline).await?;
+        }
+        Ok(())
     }
 
     /// Adds a node, waits until it is ready, and says which it is.
@@ -167,10 +190,28 @@ impl Cluster {
 
     /// Starts a node again that was killed or stopped, and waits until it is ready.
     pub async fn restart(&mut self, index: usize) -> Result<(), TestnetError> {
+        self.start_again(index)?;
         let deadline = self.options.ready_deadline;
-        let node = self.node_mut(index)?;
-        node.start()?;
-        node.ready(deadline).await
+        self.node_mut(index)?.ready(deadline).await
+    }
+
+    /// Starts a node again that was killed or stopped, without waiting until it is ready.
+    pub fn start_again(&mut self, index: usize) -> Result<(), TestnetError> {
+        let bootstrap = self.bootstrap_for(index);
+        self.node_mut(index)?.start(&bootstrap)
+    }
+
+    /// Takes note of where a node that was started again listens now.
+    pub fn note_addresses(&mut self, index: usize, addresses: Vec<String>) {
+        if let Ok(node) = self.node_mut(index) {
+            node.note_addresses(addresses);
+        }
+    }
+
+    /// Addresses of nodes that run now, to join through.
+    fn bootstrap_for(&self, index: usize) -> Vec<String> {
+        let others = self.nodes.iter().enumerate().filter(|(other, node)| *other != index && node.pid().is_some());
+        others.flat_map(|(_, node)| node.addresses().iter().take(1).cloned()).take(MAX_BOOTSTRAP).collect()
     }
 
     /// Asks every node to end and waits for all; for tests of a clean end. Dropping the cluster does as well.
@@ -183,14 +224,12 @@ impl Cluster {
 
     fn spawn(&mut self, options: NodeOptions) -> Result<usize, TestnetError> {
         let index = self.nodes.len();
-        let name = format!("node-{index}");
+        let name = options.name.clone().unwrap_or_else(|| format!("node-{index}"));
         let home = options.home.clone().unwrap_or_else(|| self.folder.join(&name));
         let mut arguments: Vec<OsString> =
             ["--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns"].iter().map(OsString::from).collect();
-        if let (Some(first), false) = (self.nodes.first(), options.alone) {
-            for address in first.addresses() {
-                arguments.extend(["--bootstrap".into(), address.into()]);
-            }
+        if let Some(port) = options.link.as_ref().and_then(NodeLink::port) {
+            arguments.extend(["--announce".into(), format!("/ip4/127.0.0.1/tcp/{port}").into()]);
         }
         for (flag, rate) in [("--limit-up", options.limit_up), ("--limit-down", options.limit_down)] {
             if let Some(rate) = rate {
@@ -200,18 +239,24 @@ impl Cluster {
         arguments.extend(options.arguments.iter().cloned());
         let shoal = self.shoal(home, &options);
         let mut node = Node::new(name, shoal, &self.folder.join("logs"), arguments);
-        node.start()?;
+        node.is_real = options.program.is_none();
+        node.link = options.link.clone();
+        node.start(&if options.alone { Vec::new() } else { self.bootstrap_for(index) })?;
         self.nodes.push(node);
         Ok(index)
     }
 
     fn shoal(&self, home: PathBuf, options: &NodeOptions) -> Shoal {
-        let mut shoal = Shoal::new(&self.options.program, home)
+        let program = options.program.as_ref().unwrap_or(&self.options.program);
+        let mut shoal = Shoal::new(program, home)
             .on_loopback()
             .in_process_group(self.group.number())
             .with_deadline(self.options.command_deadline);
         for (name, value) in &options.environment {
             shoal = shoal.with_environment(name, value);
+        }
+        if options.survives_file_limit {
+            shoal = shoal.surviving_file_limit();
         }
         match options.user {
             Some(user) => shoal.as_user(user),
@@ -224,7 +269,7 @@ impl Cluster {
         if self.nodes.len() < 2 {
             return Ok(());
         }
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| node.is_real) {
             let shoal = node.shoal();
             let what = format!("{} to find a peer for its DHT", node.name());
             wait::until(&what, self.options.ready_deadline, || async {
@@ -235,7 +280,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn node_mut(&mut self, index: usize) -> Result<&mut Node, TestnetError> {
+    pub(crate) fn node_mut(&mut self, index: usize) -> Result<&mut Node, TestnetError> {
         self.nodes.get_mut(index).ok_or(TestnetError::NoNode { index })
     }
 }

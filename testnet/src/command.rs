@@ -23,6 +23,7 @@ pub struct Shoal {
     environment: Vec<(OsString, OsString)>,
     process_group: Option<i32>,
     user: Option<u32>,
+    survives_file_limit: bool,
     deadline: Duration,
 }
 
@@ -63,6 +64,7 @@ impl Shoal {
             environment: Vec::new(),
             process_group: None,
             user: None,
+            survives_file_limit: false,
             deadline: COMMAND_DEADLINE,
         }
     }
@@ -91,6 +93,13 @@ impl Shoal {
         self
     }
 
+    /// The same with processes for which a write beyond the limit on file sizes is an error and not their end: the
+    /// signal that comes with it is ignored from the start. Takes `/bin/sh`.
+    pub fn surviving_file_limit(mut self) -> Self {
+        self.survives_file_limit = true;
+        self
+    }
+
     /// The same with another deadline for a whole command.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -104,7 +113,13 @@ impl Shoal {
 
     /// A command that is not started yet, with stdin at its end. It is killed when its handle is dropped.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = if self.survives_file_limit {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#]).arg(&self.program);
+            shell
+        } else {
+            Command::new(&self.program)
+        };
         command.arg("--home").arg(&self.home).args(arguments);
         // What the caller's own shell sets must not reach a test's node.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SHOAL_")) {

@@ -5,10 +5,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
 const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that an edit replaces in one place.
+const EDIT_BYTES: u64 = 4096;
 
 /// An endless stream of bytes that a seed names.
 #[derive(Clone)]
@@ -55,6 +57,22 @@ pub fn write_file_with_insertion(path: &Path, bytes: u64, seed: u64, at: u64, in
     stream.write(&mut file, at.min(bytes))?;
     Stream::new(!seed).write(&mut file, inserted)?;
     stream.write(&mut file, bytes.saturating_sub(at))
+}
+
+/// Writes a second version of [`write_file`]'s file: as long, with `changed` bytes replaced in runs of up to 4 KiB that
+/// are spread evenly.
+pub fn write_file_with_edits(path: &Path, bytes: u64, seed: u64, changed: u64) -> io::Result<()> {
+    write_file(path, bytes, seed)?;
+    let changed = changed.min(bytes);
+    let runs = changed.div_ceil(EDIT_BYTES);
+    let file = File::options().write(true).open(path)?;
+    let mut stream = Stream::new(!seed);
+    for run in 0..runs {
+        let length = EDIT_BYTES.min(changed - run * EDIT_BYTES);
+        let at = u64::try_from(u128::from(bytes - length) * u128::from(run) / u128::from(runs)).unwrap_or(0);
+        file.write_all_at(&stream.bytes(usize::try_from(length).unwrap_or(0)), at)?;
+    }
+    Ok(())
 }
 
 /// Makes a folder with one of everything that a manifest can say: nested folders, an empty file, an empty folder, a
@@ -115,6 +133,18 @@ mod tests {
         let tree = |name| Tree::read(&folder.path().join(name)).unwrap();
         assert_eq!(tree("a").differences(&tree("b")), Vec::<String>::new());
         assert!(!tree("a").differences(&tree("c")).is_empty());
+    }
+
+    #[test]
+    fn edits_replace_as_much_as_they_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("1"), folder.path().join("2"));
+        write_file(&one, 1_000_000, 9).unwrap();
+        write_file_with_edits(&two, 1_000_000, 9, 10_000).unwrap();
+        let (one, two) = (fs::read(one).unwrap(), fs::read(two).unwrap());
+        let differing = one.iter().zip(&two).filter(|(a, b)| a != b).count();
+        // One byte in 256 is replaced by itself.
+        assert!(two.len() == one.len() && (9_800..=10_000).contains(&differing), "{differing}");
     }
 
     #[test]

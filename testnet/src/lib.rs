@@ -13,11 +13,13 @@ pub mod content;
 pub mod demo;
 pub mod duration;
 pub mod error;
+pub mod links;
 pub mod node;
 pub mod process;
 pub mod process_group;
 pub mod report;
 pub mod resources;
+pub mod run;
 pub mod scenario;
 pub mod simulator;
 pub mod size;
@@ -27,3 +29,6 @@ pub mod wait;
 
 mod daemon;
 mod log;
+mod narrator;
+
+pub use narrator::NarrationError;

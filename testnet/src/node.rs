@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use crate::command::Shoal;
 use crate::daemon::Daemon;
 use crate::error::TestnetError;
+use crate::links::NodeLink;
 
 /// A node that is started, stopped and started again with the same home.
 #[derive(Debug)]
@@ -22,20 +23,39 @@ pub struct Node {
     daemon: Option<Daemon>,
     peer_id: String,
     addresses: Vec<String>,
+    /// Whether it is a `shoal`, which answers on a control socket.
+    pub(crate) is_real: bool,
+    pub(crate) link: Option<NodeLink>,
 }
 
 impl Node {
     /// A node that does not run yet. `arguments` follow `daemon --json` on its command line.
     pub(crate) fn new(name: String, shoal: Shoal, logs: &Path, arguments: Vec<OsString>) -> Self {
         let (log, events) = (logs.join(format!("{name}.log")), logs.join(format!("{name}.events")));
-        Self { name, shoal, log, events, arguments, daemon: None, peer_id: String::new(), addresses: Vec::new() }
+        Self {
+            name,
+            shoal,
+            log,
+            events,
+            arguments,
+            daemon: None,
+            peer_id: String::new(),
+            addresses: Vec::new(),
+            is_real: true,
+            link: None,
+        }
     }
 
-    /// Starts the process, without waiting until it is ready.
-    pub(crate) fn start(&mut self) -> Result<(), TestnetError> {
+    /// Starts the process, without waiting until it is ready; it joins through these addresses.
+    pub(crate) fn start(&mut self, bootstrap: &[String]) -> Result<(), TestnetError> {
         let mut command = self.shoal.command(["--json", "daemon"]);
         command.args(&self.arguments);
-        self.daemon = Some(Daemon::start(&self.name, command, &self.log, &self.events)?);
+        command.args(bootstrap.iter().flat_map(|address| ["--bootstrap", address]));
+        let daemon = Daemon::start(&self.name, command, &self.log, &self.events)?;
+        if let Some(link) = &self.link {
+            link.set_process(daemon.pid());
+        }
+        self.daemon = Some(daemon);
         Ok(())
     }
 
@@ -61,6 +81,15 @@ impl Node {
         }
     }
 
+    /// Sends a signal to the process, if it runs.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.daemon.iter().for_each(|daemon| daemon.signal(signal));
+    }
+
+    pub(crate) fn note_addresses(&mut self, addresses: Vec<String>) {
+        self.addresses = addresses;
+    }
+
     /// Whether its process, killed from elsewhere, has ended; true when there is none.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(Daemon::has_ended)
@@ -68,12 +97,12 @@ impl Node {
 
     /// Stops the process where it stands (SIGSTOP) until it is resumed.
     pub fn pause(&self) {
-        self.daemon.iter().for_each(|daemon| daemon.signal(Signal::STOP));
+        self.signal(Signal::STOP);
     }
 
     /// Lets a paused process go on.
     pub fn resume(&self) {
-        self.daemon.iter().for_each(|daemon| daemon.signal(Signal::CONT));
+        self.signal(Signal::CONT);
     }
 
     /// `node-` and its number.

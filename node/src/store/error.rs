@@ -117,7 +117,9 @@ impl StoreError {
     /// An error of the operating system about `file`.
     pub(super) fn io(file: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { file: file.into() },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::NoSpace { file: file.into() }
+            }
             io::ErrorKind::UnexpectedEof => Self::damaged(file, "it has been cut short"),
             _ => Self::Io { file: file.into(), source: Arc::new(source) },
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::TestnetError;
+use crate::narrator::NarrationError;
 
 /// Why the demo did not come to its good end.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +43,8 @@ pub enum DemoError {
         source: io::Error,
     },
     /// The story could not be written out.
-    #[error("cannot write the demo's output: {0}")]
-    Narration(#[source] io::Error),
+    #[error(transparent)]
+    Narration(#[from] NarrationError),
     /// Signals cannot be caught here.
     #[error("cannot wait for Ctrl-C: {0}")]
     Signals(#[source] io::Error),

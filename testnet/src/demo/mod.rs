@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use error::DemoError;
 pub use report::{DemoFetch, DemoPublish, DemoReport};
 
-use narrator::Narrator;
+use crate::narrator::Narrator;
 
 /// What the demo does and how it shows it.
 #[derive(Debug, Clone)]

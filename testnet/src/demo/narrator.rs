@@ -1,24 +1,9 @@
-//! Tells the demo's story: lines with the time before them, a line that is drawn over where there is a terminal, and
-//! the table at the end.
-
-use std::io::{self, Write};
-use std::time::{Duration, Instant};
+//! How the demo's story is shown: progress of fetches, and the table at the end.
 
 use super::{DemoError, DemoReport};
+use crate::narrator::Narrator;
 
-/// How often progress is told where lines cannot be drawn over.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(1);
 const BAR_CELLS: u64 = 16;
-
-/// Where the story goes.
-pub(super) struct Narrator<'a> {
-    out: &'a mut (dyn Write + Send),
-    live: bool,
-    started: Instant,
-    last_progress: Option<Instant>,
-    /// Whether the cursor stands behind a line that is to be drawn over.
-    unfinished: bool,
-}
 
 /// How far one fetch is.
 pub(super) struct Step<'a> {
@@ -29,37 +14,12 @@ pub(super) struct Step<'a> {
     pub(super) peers: u32,
 }
 
-impl<'a> Narrator<'a> {
-    pub(super) fn new(out: &'a mut (dyn Write + Send), live: bool) -> Self {
-        Self { out, live, started: Instant::now(), last_progress: None, unfinished: false }
-    }
-
-    /// Since the story began.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// One line, with the time before it.
-    pub(super) fn say(&mut self, text: &str) -> Result<(), DemoError> {
-        let at = self.elapsed().as_secs_f64();
-        self.line(&format!("{at:5.1} s  {text}"))
-    }
-
-    /// How far some fetches are: drawn over on a terminal, else a line now and then.
-    pub(super) fn progress(&mut self, steps: &[Step<'_>]) -> Result<(), DemoError> {
-        if !self.live && self.last_progress.is_some_and(|last| last.elapsed() < PLAIN_INTERVAL) {
-            return Ok(());
-        }
-        self.last_progress = Some(Instant::now());
-        let text: Vec<String> = steps.iter().map(|step| step.text(self.live)).collect();
-        let text = text.join("   ");
-        if self.live {
-            self.unfinished = true;
-            let drawn = write!(self.out, "\r\x1b[K         {text}").and_then(|()| self.out.flush());
-            drawn.map_err(DemoError::Narration)
-        } else {
-            self.say(&text)
-        }
+impl Narrator<'_> {
+    /// How far some fetches are.
+    pub(super) fn steps(&mut self, steps: &[Step<'_>]) -> Result<(), DemoError> {
+        let bars = self.is_live();
+        let text = || steps.iter().map(|step| step.text(bars)).collect::<Vec<_>>().join("   ");
+        Ok(self.progress(text)?)
     }
 
     /// Who received how much from whom, and the last words.
@@ -84,18 +44,12 @@ impl<'a> Narrator<'a> {
             report.fetches.len(),
             mib(wasted),
         ))?;
-        self.line(&format!(
+        Ok(self.line(&format!(
             "{} items and {} MiB compared with the originals: every byte is right. {:.1} s; nothing is left behind.",
             report.checked_items,
             mib(report.checked_bytes),
             report.seconds,
-        ))
-    }
-
-    fn line(&mut self, text: &str) -> Result<(), DemoError> {
-        let over = if std::mem::take(&mut self.unfinished) { "\r\x1b[K" } else { "" };
-        let written: io::Result<()> = writeln!(self.out, "{over}{}", text.trim_end()).and_then(|()| self.out.flush());
-        written.map_err(DemoError::Narration)
+        ))?)
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use shoal_node::api::{Fetched, Progress, Published};
 use tokio::task::JoinSet;
 
-use super::narrator::{Narrator, Step, mib};
+use super::narrator::{Step, mib};
 use super::{DemoError, DemoFetch, DemoOptions, DemoPublish, DemoReport};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::command::{FetchOptions, Shoal};
 use crate::content;
 use crate::error::TestnetError;
+use crate::narrator::Narrator;
 use crate::tree::Tree;
 
 const NODES: usize = 5;
@@ -153,7 +154,7 @@ impl Story<'_, '_> {
             })
             .collect();
         if !steps.is_empty() {
-            self.narrator.progress(&steps)?;
+            self.narrator.steps(&steps)?;
         }
         Ok(seen.into_iter().next().and_then(|(_, progress)| progress).map_or(0, |progress| progress.done_bytes))
     }

@@ -104,6 +104,9 @@ impl Reader<'_> {
             if !seen.insert(name.clone()) {
                 return Err(self.wrong(&listed.name, format!("there is a group {name:?} already")));
             }
+            if let (Some(lie), true) = (&listed.liar, groups.is_empty()) {
+                return Err(self.wrong(lie, "the first group must be honest: all others join through it"));
+            }
             let count = match &listed.count {
                 Some(count) => self.number(count, 1, MAX_NODES as i64)? as usize,
                 None => 1,

@@ -106,6 +106,11 @@ fn unknown_keys_impossible_numbers_and_missing_nodes_are_refused_with_their_line
 }
 
 #[test]
+fn nobody_joins_through_a_liar() {
+    refused(&SMALL.replacen("name = \"seeder\"", "name = \"seeder\"\nliar = \"silent\"", 1), 7, &["must be honest"]);
+}
+
+#[test]
 fn faults_that_make_no_sense_are_refused() {
     let check = |fault: &str, words: &[&str]| {
         let text = format!("{SMALL}[[fault]]\n{fault}");

@@ -15,6 +15,7 @@ mod up;
 
 pub use down::{DownOptions, DownReport, Stopped, down};
 pub use error::StandingError;
+pub(crate) use look::Asked;
 pub use look::{Health, NetworkLook, NodeLook, Watch};
 pub use up::{Topology, UpNode, UpOptions, UpReport, up};
 

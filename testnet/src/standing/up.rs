@@ -220,6 +220,8 @@ impl Starting<'_> {
         let words = std::iter::once(command.as_std().get_program()).chain(command.as_std().get_args());
         let words = words.map(|word| word.to_string_lossy().into_owned()).collect();
         node.process = NodeProcess::Starting { command: words };
+        // Those of its last life: nobody is to join through them.
+        node.addresses.clear();
         self.state.save(&self.options.folder)?;
         let program = self.options.program.clone();
         let child = command.spawn().map_err(|source| TestnetError::Start { program, source })?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, tcp, tls, yamux};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, ping, tcp, tls, yamux};
 use shoal_node::config::DEFAULT_NETWORK;
 use shoal_protocol::wire::protocol_name;
 use tokio::task::JoinSet;
@@ -34,16 +35,21 @@ pub(super) struct Parts {
     pub(super) streams: libp2p_stream::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    pub(super) dht: Toggle<kad::Behaviour<kad::store::MemoryStore>>,
 }
 
 /// A swarm of stock parts that listens on loopback, and its address with `/p2p/…`.
-pub(super) async fn swarm(security: Security) -> Result<(Swarm<Parts>, Multiaddr), Box<dyn Error + Send + Sync>> {
+pub(super) async fn swarm(
+    security: Security,
+    in_dht: bool,
+) -> Result<(Swarm<Parts>, Multiaddr), Box<dyn Error + Send + Sync>> {
     let builder = SwarmBuilder::with_new_identity().with_tokio();
     let tcp = tcp::Config::default().nodelay(true);
     let parts = |key: &libp2p::identity::Keypair| Parts {
         streams: libp2p_stream::Behaviour::new(),
         identify: identify::Behaviour::new(identify::Config::new("/stock/1".to_owned(), key.public())),
         ping: ping::Behaviour::default(),
+        dht: Toggle::from(in_dht.then(|| dht(key))),
     };
     let idle = |config: libp2p::swarm::Config| config.with_idle_connection_timeout(SESSION_DEADLINE);
     let mut swarm = match security {
@@ -71,6 +77,58 @@ pub(super) async fn swarm(security: Security) -> Result<(Swarm<Parts>, Multiaddr
     Ok((swarm, address.with(Protocol::P2p(own))))
 }
 
+/// Kademlia as the nodes of the network speak it.
+fn dht(key: &libp2p::identity::Keypair) -> kad::Behaviour<kad::store::MemoryStore> {
+    let own = key.public().to_peer_id();
+    // The name is a constant that fits.
+    let name = StreamProtocol::try_from_owned(format!("/shoal/{DEFAULT_NETWORK}/kad/1"));
+    let config = kad::Config::new(name.unwrap_or(StreamProtocol::new("/shoal/unnamed/kad/1")));
+    let mut dht = kad::Behaviour::with_config(own, kad::store::MemoryStore::new(own), config);
+    dht.set_mode(Some(kad::Mode::Server));
+    dht
+}
+
+/// Joins the DHT and announces, until somebody was told.
+async fn join(
+    swarm: &mut Swarm<Parts>,
+    bootstrap: &[String],
+    served: &Served,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let key = kad::RecordKey::new(served.hash.discovery_key().as_bytes());
+    let mut nodes = Vec::new();
+    for address in bootstrap {
+        let address: Multiaddr = address.parse()?;
+        if let Some(Protocol::P2p(peer)) = address.iter().last() {
+            nodes.push((peer, address));
+        }
+    }
+    for (peer, address) in &nodes {
+        if let Some(dht) = swarm.behaviour_mut().dht.as_mut() {
+            dht.add_address(peer, address.clone());
+        }
+        swarm.dial(address.clone())?;
+    }
+    timeout(START_DEADLINE, announced(swarm, key)).await?
+}
+
+/// Announces to whoever is met, until somebody was told.
+async fn announced(swarm: &mut Swarm<Parts>, key: kad::RecordKey) -> Result<(), Box<dyn Error + Send + Sync>> {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::Behaviour(PartsEvent::Identify(identify::Event::Received { .. })) => {
+                if let Some(dht) = swarm.behaviour_mut().dht.as_mut() {
+                    dht.start_providing(key.clone())?;
+                }
+            }
+            SwarmEvent::Behaviour(PartsEvent::Dht(kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::StartProviding(Ok(_)),
+                ..
+            })) => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
 /// A serving peer; gone when it is dropped.
 #[derive(Debug)]
 pub struct LyingPeer {
@@ -90,7 +148,37 @@ impl LyingPeer {
         behaviour: Behaviour,
         security: Security,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let (mut swarm, address) = swarm(security).await?;
+        let (swarm, address) = swarm(security, false).await?;
+        Self::serve(swarm, address, served, behaviour)
+    }
+
+    /// Starts it on loopback, and has it tell the DHT of the nodes at these addresses that it provides the content; it
+    /// gives `announce` to others in place of where it listens. Returns once it was told.
+    ///
+    /// # Errors
+    /// When it cannot listen, an address is none, or nobody could be told.
+    pub async fn start_in_dht(
+        served: Served,
+        behaviour: Behaviour,
+        bootstrap: &[String],
+        announce: Option<&str>,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let (mut swarm, address) = swarm(Security::Tls, true).await?;
+        let outside = match announce {
+            Some(announce) => announce.parse()?,
+            None => address.clone(),
+        };
+        swarm.add_external_address(outside);
+        join(&mut swarm, bootstrap, &served).await?;
+        Self::serve(swarm, address, served, behaviour)
+    }
+
+    fn serve(
+        mut swarm: Swarm<Parts>,
+        address: Multiaddr,
+        served: Served,
+        behaviour: Behaviour,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let peer = *swarm.local_peer_id();
         let mut inbound = swarm
             .behaviour()

@@ -40,7 +40,7 @@ impl Requester {
         let Some(Protocol::P2p(server)) = address.iter().last() else {
             return Err("the address does not name a peer".into());
         };
-        let (mut swarm, _) = peer::swarm(security).await?;
+        let (mut swarm, _) = peer::swarm(security, false).await?;
         let own = *swarm.local_peer_id();
         let mut control = swarm.behaviour().streams.new_control();
         swarm.dial(address)?;

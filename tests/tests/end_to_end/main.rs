@@ -18,6 +18,7 @@ mod golden;
 mod hostile;
 mod in_place;
 mod refusals;
+mod scenarios;
 mod shapes;
 mod sharing;
 mod standing;

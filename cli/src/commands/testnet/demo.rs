@@ -23,7 +23,7 @@ pub(super) async fn run(args: DemoArgs, output: &mut Output) -> Outcome {
 fn failure(error: DemoError) -> Stop {
     match error {
         DemoError::Interrupted => Stop::new(FailureKind::Interrupted, error.to_string()),
-        DemoError::Narration(error) => stdout_failed(&error),
+        DemoError::Narration(error) => stdout_failed(&error.0),
         DemoError::Differs { .. } => Stop::new(FailureKind::Integrity, error.to_string()),
         error => shoal_node::api::Failure::from_error(FailureKind::Failed, &error).into(),
     }

@@ -1,6 +1,8 @@
 //! `shoal testnet`: a local network of many nodes; the work is `shoal_testnet`'s.
 
 mod demo;
+mod run;
+mod scenarios;
 mod standing;
 
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ pub(super) async fn run(
     match command {
         TestnetCommand::Demo(args) => demo::run(args, output).await,
         TestnetCommand::Simulate(command) => super::simulate::run(command, output, interrupt).await,
+        TestnetCommand::Run(args) => run::run(args, output, interrupt).await,
         TestnetCommand::Up(args) => {
             let folder = folder(&args.dir, environment)?;
             standing::up(args, folder, output, interrupt).await

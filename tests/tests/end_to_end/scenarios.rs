@@ -1,0 +1,201 @@
+//! `shoal testnet run`: scenarios with real nodes, small ones; what is checked are bytes and events, never times.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use shoal_testnet::command::{Finished, Shoal};
+use shoal_testnet::report::{FetchOutcome, Report};
+use shoal_testnet::scenario::shipped_scenarios;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::support::{DEADLINE, PROGRAM, folder, refused, run_within};
+
+const LONG: Duration = Duration::from_secs(400);
+
+/// The command line with a temporary folder of its own, to see what is left there.
+fn shoal(temporary: &Path) -> Shoal {
+    Shoal::new(PROGRAM, temporary.join("unused")).with_environment("TMPDIR", temporary).with_deadline(LONG)
+}
+
+/// A shipped scenario with less to move, without demands on time.
+fn small(temporary: &Path, name: &str) -> PathBuf {
+    let shipped = shipped_scenarios().iter().find(|shipped| shipped.name == name).unwrap();
+    let smaller = |line: &str| match line.split_once(" = ") {
+        Some(("size", _)) => "size = \"12MB\"".to_owned(),
+        Some(("limit_up" | "up", _)) => line.replace("20MB/s", "4MB/s").replace("10MB/s", "3MB/s"),
+        Some(("within" | "seeder_copies" | "wasted", _)) => String::new(),
+        _ => line.to_owned(),
+    };
+    let text = shipped.text.lines().map(smaller).collect::<Vec<_>>().join("\n");
+    let path = temporary.join(format!("{name}.toml"));
+    fs::write(&path, format!("deadline = \"300s\"\n{text}")).unwrap();
+    path
+}
+
+fn nothing_left(temporary: &Path) {
+    let left: Vec<_> = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("shoal-")), "{left:?}");
+    let needle = temporary.to_str().unwrap();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        assert!(!command.contains(needle), "a process is left: {command}");
+    }
+}
+
+async fn play(temporary: &Path, scenario: &Path) -> (Finished, Report) {
+    let finished = shoal(temporary).run(["--json", "testnet", "run", scenario.to_str().unwrap()]).await.unwrap();
+    let report = finished.json().unwrap_or_else(|error| panic!("{error}: {}", finished.stderr));
+    (finished, report)
+}
+
+/// Plays a small form of a shipped scenario; it must pass, with these words among what happened.
+fn passes(name: &str, words: &[&str]) -> Report {
+    let mut played = None;
+    run_within(LONG, async {
+        let temporary = folder();
+        let (finished, report) = play(temporary.path(), &small(temporary.path(), name)).await;
+        assert!(finished.code == Some(0) && report.passed(), "{}\n{}", finished.stderr, report.text());
+        assert!(report.fetches.iter().all(|fetch| fetch.outcome == FetchOutcome::Done), "{}", report.text());
+        for word in words {
+            assert!(report.events.iter().any(|event| event.what.contains(word)), "{word}: {:?}", report.events);
+        }
+        nothing_left(temporary.path());
+        played = Some(report);
+    });
+    played.unwrap()
+}
+
+#[test]
+fn flash_crowd() {
+    let report = passes("flash-crowd", &["seeder publishes image"]);
+    let from_others = report.transfers.iter().filter(|transfer| transfer.from != 0).map(|transfer| transfer.bytes);
+    assert!(from_others.sum::<u64>() > 0, "nobody but the seeder gave anything");
+}
+
+#[test]
+fn churn() {
+    passes("churn", &["is killed", "is started again"]);
+}
+
+#[test]
+fn rolling_restart() {
+    passes("rolling-restart", &["provider-1 is restarted"]);
+}
+
+#[test]
+fn partition() {
+    passes("partition", &["cut off from all others: there-1, there-2, there-3"]);
+}
+
+#[test]
+fn slow_providers() {
+    passes("slow-providers", &["stalling-1 is paused"]);
+}
+
+#[test]
+fn liars() {
+    let report = passes("liars", &[]);
+    let liars = 1..8;
+    let kept: u64 = report.transfers.iter().filter(|t| liars.contains(&t.from)).map(|t| t.bytes).sum();
+    // Of those who send wrong manifests, chunks are right, and count if nobody asked them for nodes.
+    let wrong_nodes: u64 = report.transfers.iter().filter(|t| t.from == 3).map(|t| t.bytes).sum();
+    assert_eq!(kept, wrong_nodes, "something of a liar was kept");
+}
+
+#[test]
+fn update() {
+    let report = passes("update", &["publisher has published version-2"]);
+    for fetch in report.fetches.iter().filter(|fetch| fetch.content == 1) {
+        assert!(fetch.reused_bytes > fetch.fetched_bytes, "{fetch:?}");
+    }
+}
+
+#[test]
+fn a_killed_network_fails_with_words_and_a_report() {
+    run_within(LONG, async {
+        let temporary = folder();
+        let scenario = temporary.path().join("doomed.toml");
+        let text = "name = \"doomed\"\npurpose = \"The only seeder dies.\"\ndeadline = \"12s\"\n\
+                    [[nodes]]\nname = \"seeder\"\nlimit_up = \"200KB/s\"\n[[nodes]]\nname = \"reader\"\n\
+                    [[content]]\nname = \"image\"\nsize = \"9MB\"\n[[publish]]\ncontent = \"image\"\nnodes = \"seeder\"\n\
+                    [[fetch]]\ncontent = \"image\"\nnodes = \"reader\"\n\
+                    [[fault]]\nwhat = \"kill\"\nnodes = \"seeder\"\nat = \"10%\"\n";
+        fs::write(&scenario, text).unwrap();
+        let folder = temporary.path().join("out");
+        let arguments = ["testnet", "run", scenario.to_str().unwrap(), "--report", folder.to_str().unwrap()];
+        let finished = shoal(temporary.path()).run(arguments).await.unwrap();
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains("every fetch completes"), "{}", finished.stderr);
+        let shown = String::from_utf8(finished.stdout).unwrap();
+        assert!(shown.contains("seeder is killed") && shown.contains("FAIL"), "{shown}");
+        for file in ["report.json", "report.txt", "completion.svg", "matrix.svg", "traffic.svg"] {
+            assert!(fs::metadata(folder.join(file)).unwrap().len() > 100, "{file}");
+        }
+        nothing_left(temporary.path());
+    });
+}
+
+#[test]
+fn a_bad_file_is_refused_with_line_and_reason_before_anything_starts() {
+    run_within(DEADLINE, async {
+        let temporary = folder();
+        let file = temporary.path().join("bad.toml");
+        let good = shipped_scenarios()[0].text;
+        let check = async |old: &str, new: &str, words: &[&str]| {
+            let line = good.lines().position(|line| line == old).unwrap() + 1;
+            fs::write(&file, good.replacen(old, new, 1)).unwrap();
+            let finished = shoal(temporary.path()).run(["testnet", "run", file.to_str().unwrap()]).await.unwrap();
+            refused(&finished, 2, &[&[format!("bad.toml: line {line}:").as_str()], words].concat());
+            assert!(finished.stdout.is_empty());
+        };
+        check("count = 4", "cuont = 4", &["unknown field", "cuont"]).await;
+        check("count = 4", "count = 0", &["0 is not from 1"]).await;
+        check("nodes = \"reader\"", "nodes = \"raeder\"", &["raeder", "reader"]).await;
+        let nowhere = shoal(temporary.path()).run(["testnet", "run", "no-such-scenario"]).await.unwrap();
+        refused(&nowhere, 2, &["no-such-scenario", "flash-crowd"]);
+        nothing_left(temporary.path());
+    });
+}
+
+#[test]
+fn a_plan_is_shown_without_running_it_and_the_list_names_all() {
+    run_within(DEADLINE, async {
+        let temporary = folder();
+        let text = async |arguments: &[&str]| {
+            let finished = shoal(temporary.path()).run(arguments).await.unwrap().succeeded().unwrap();
+            String::from_utf8(finished.stdout).unwrap()
+        };
+        let plan = text(&["testnet", "run", "churn", "--seed", "3", "--plan"]).await;
+        assert!(plan.contains("is killed") && plan.contains("is started again"), "{plan}");
+        assert_eq!(plan, text(&["testnet", "run", "churn", "--seed", "3", "--plan"]).await);
+        assert_ne!(plan, text(&["testnet", "run", "churn", "--seed", "4", "--plan"]).await);
+        let list = text(&["testnet", "run", "--list"]).await;
+        assert!(shipped_scenarios().iter().all(|shipped| list.contains(shipped.name)), "{list}");
+        nothing_left(temporary.path());
+    });
+}
+
+#[test]
+fn ctrl_c_in_the_middle_leaves_nothing() {
+    run_within(DEADLINE, async {
+        let temporary = folder();
+        let scenario = small(temporary.path(), "churn");
+        let mut command = shoal(temporary.path()).command(["testnet", "run", scenario.to_str().unwrap()]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        loop {
+            let line = lines.next_line().await.unwrap().expect("it ended without a fetch");
+            if line.contains("fetches image") {
+                break;
+            }
+        }
+        kill_process(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap(), Signal::INT).unwrap();
+        while let Ok(Some(_)) = lines.next_line().await {}
+        assert_eq!(child.wait().await.unwrap().code(), Some(130));
+        nothing_left(temporary.path());
+    });
+}
