@@ -71,9 +71,11 @@ async fn the_story_from_start_to_end() {
     assert_eq!((report.killed.as_str(), report.killed_at_bytes), ("node-0", 400_000));
     assert_eq!(report.fetches.len(), 8);
     assert_eq!(report.received()["node-4"]["node-1"], 2_000_000);
-    for words in ["killed (SIGKILL) at 40 %", "node-3  40 %", "every byte is right", "received from each peer"] {
+    for words in ["killed (SIGKILL) at 40 %", "every byte is right", "received from each peer"] {
         assert!(text.contains(words), "{text}");
     }
+    // Whichever of the two began first is told of; the next line is a second later.
+    assert!(text.contains("node-3  40 %") || text.contains("node-4  40 %"), "{text}");
     assert!(!text.contains('\x1b') && !text.contains('\r'));
     nothing_runs(folder.path());
 }
