@@ -82,6 +82,12 @@ pub(crate) enum Command {
     Status,
     /// Show the peers this node is connected to
     Peers,
+    /// Show why the fetches of a content are as fast or slow as they are
+    Explain {
+        /// The content: its hash or a link
+        #[arg(value_name = "HASH|LINK")]
+        target: Target,
+    },
     /// Try Shoal out with a local network of real nodes
     #[command(subcommand)]
     Testnet(TestnetCommand),

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind,
+    FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
@@ -56,6 +56,15 @@ impl Service for Node {
             store.manifests()?.iter().map(|record| content_info(&store, record)).collect()
         });
         Ok(listed.await.map_err(|_| FetchError::Broken)??)
+    }
+
+    async fn explain(&self, hash: ContentHash) -> Result<Explained, Failure> {
+        let fetches = self.inner.fetching.reports.of(&hash);
+        if fetches.is_empty() {
+            let what = format!("no fetch of {hash} runs on this node, and none has in the last ten minutes");
+            return Err(Failure::new(FailureKind::NotFound, what));
+        }
+        Ok(Explained { hash, fetches })
     }
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {

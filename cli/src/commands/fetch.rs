@@ -125,6 +125,7 @@ mod tests {
             chunks: 1,
             wasted_bytes: 0,
             ended: None,
+            work: Default::default(),
         };
         let fetched = Fetched {
             hash: target(None).hash,

@@ -18,12 +18,14 @@ use super::lookup::Lookup;
 use super::manifest::ManifestCursor;
 use super::peers::{Dialled, Peers};
 use super::repeats::Repeats;
+use super::reports::Telling;
 use super::room::least_useful;
 use super::rows::Rows;
 use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
 use super::{FetchError, Fetching};
-use crate::api::{Phase, Progress};
+use crate::api::{FetchReport, FetchState};
+use crate::clock::unix_ms;
 use crate::config::{FETCH_QUEUE_BYTES, MAX_FETCH_SESSIONS};
 use crate::contents::Registration;
 use crate::limiter::Limiter;
@@ -32,7 +34,7 @@ use crate::rate::RateMeter;
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
 const EVENTS: usize = 512;
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Below so many sessions a fetch goes on looking for peers.
 const ENOUGH_SESSIONS: usize = 8;
 /// How often peers that other sessions have brought to light are looked at.
@@ -59,6 +61,8 @@ pub(super) struct Coordinator<'a> {
     pub(super) ever_opened: bool,
     pub(super) told: Instant,
     pub(super) rate: RateMeter,
+    pub(super) telling: Arc<Telling>,
+    pub(super) started_ms: u64,
 }
 
 impl<'a> Coordinator<'a> {
@@ -92,6 +96,8 @@ impl<'a> Coordinator<'a> {
             ever_opened: false,
             told: now,
             rate: RateMeter::default(),
+            telling: Arc::new(fetching.reports.begin(job.hash, FetchReport::default())),
+            started_ms: unix_ms(),
             fetching,
             job,
         }
@@ -99,6 +105,21 @@ impl<'a> Coordinator<'a> {
 
     /// Runs until everything that was asked for is held, durably.
     pub(super) async fn run(mut self) -> Result<Outcome, FetchError> {
+        let worked = self.work().await;
+        self.tell_progress(true);
+        let telling = Arc::clone(&self.telling);
+        let ran = match worked {
+            Ok(()) => self.finish().await,
+            Err(error) => Err(error),
+        };
+        match &ran {
+            Ok(_) => telling.end(FetchState::Done, None),
+            Err(error) => telling.end(FetchState::Failed, Some(error.to_string())),
+        }
+        ran
+    }
+
+    async fn work(&mut self) -> Result<(), FetchError> {
         for (peer, addresses) in std::mem::take(&mut self.job.peers) {
             self.peers.suggest(peer, addresses, Source::Given);
         }
@@ -119,8 +140,7 @@ impl<'a> Coordinator<'a> {
                 self.check_patience()?;
             }
         }
-        self.tell_progress(true);
-        self.finish().await
+        Ok(())
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -339,28 +359,6 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    fn tell_progress(&mut self, now: bool) {
-        if !now && self.told.elapsed() < TELL_EVERY {
-            return;
-        }
-        self.told = Instant::now();
-        let progress = self.engine.progress();
-        let phase = match (&self.root, self.ever_opened) {
-            (None, false) => Phase::Searching,
-            (None, true) => Phase::Manifest,
-            (Some(_), _) => Phase::Fetching,
-        };
-        self.job.progress.send_replace(Progress {
-            phase,
-            done_bytes: progress.held_bytes,
-            total_bytes: self.root.as_ref().map(|root| root.bytes),
-            rate: self.rate.per_second(Instant::now()),
-            peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
-            seeders: 0,
-            waits_for: self.waits_for(),
-        });
-    }
-
     async fn finish(mut self) -> Result<Outcome, FetchError> {
         let progress = self.engine.progress();
         let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store));
@@ -375,7 +373,7 @@ impl<'a> Coordinator<'a> {
             fetched_bytes: progress.received_bytes,
             wasted_bytes: progress.wasted_bytes,
             manifest_bytes: progress.node_bytes,
-            peers: self.peers.shares(),
+            peers: self.shares(),
             registration: self.registration.take(),
         })
     }

@@ -9,6 +9,7 @@ mod bans;
 mod candidates;
 mod coordinator;
 mod error;
+mod explain;
 mod export;
 mod job;
 mod keep;
@@ -17,6 +18,7 @@ mod manifest;
 mod patience;
 mod peers;
 mod repeats;
+mod reports;
 mod room;
 mod rows;
 mod session;
@@ -33,6 +35,8 @@ pub(crate) use bans::Bans;
 use coordinator::Coordinator;
 pub(crate) use error::FetchError;
 pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace};
+
+pub(crate) use reports::Reports;
 
 use crate::api::{FailureKind, Fetched, Phase, Progress};
 use crate::clock::unix_ms;
@@ -58,6 +62,7 @@ pub(crate) struct Fetching {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) limit_down: Arc<Limiter>,
     pub(crate) bans: Arc<Bans>,
+    pub(crate) reports: Reports,
 }
 
 impl Fetching {

@@ -1,6 +1,6 @@
 //! The peers of one fetch: who is being dialled, who has a session, what each has given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,15 @@ use super::Fetching;
 use super::bans::Bans;
 use super::candidates::{Candidates, Source, believable};
 use super::session::{self, OpenFailure, OpenSession, SessionContext};
-use crate::api::PeerShare;
+use crate::api::{PeerShare, PeerWork};
 use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
 use crate::network::{Address, Network, PeerId};
 
 /// Messages that may wait for a session to write them. The engine asks in few, large messages, so a queue that is full
 /// means a peer that does not read.
 const COMMANDS: usize = 64;
+/// Sessions of which it is known with whom they were.
+const SESSIONS_TOLD: usize = 512;
 /// How long a peer rests after its session ended without fault.
 const REST_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ pub(super) struct Peers {
     tasks: JoinSet<()>,
     sessions: BTreeMap<SessionId, Running>,
     shares: HashMap<PeerId, PeerShare>,
+    /// With whom the latest sessions are or were.
+    with: VecDeque<(SessionId, PeerId)>,
     next_id: u32,
 }
 
@@ -75,6 +79,7 @@ impl Peers {
             tasks: JoinSet::new(),
             sessions: BTreeMap::new(),
             shares: HashMap::new(),
+            with: VecDeque::new(),
             next_id: 0,
         }
     }
@@ -175,6 +180,7 @@ impl Peers {
             chunks: 0,
             wasted_bytes: 0,
             ended: None,
+            work: PeerWork::default(),
         });
         share.address = address.to_string();
         share.ended = None;
@@ -182,6 +188,10 @@ impl Peers {
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(session::run(id, session, self.context.clone(), inbox));
         self.sessions.insert(id, Running { peer, address, commands });
+        if self.with.len() == SESSIONS_TOLD {
+            self.with.pop_front();
+        }
+        self.with.push_back((id, peer));
         id
     }
 
@@ -251,6 +261,11 @@ impl Peers {
     /// Who is at the other end of a session.
     pub(super) fn peer_of(&self, id: SessionId) -> Option<PeerId> {
         self.sessions.get(&id).map(|session| session.peer)
+    }
+
+    /// Who is or was at the other end of a session, if that is not too long ago.
+    pub(super) fn was(&self, id: SessionId) -> Option<PeerId> {
+        self.with.iter().rev().find(|(with, _)| *with == id).map(|(_, peer)| *peer)
     }
 
     /// How many sessions are open.

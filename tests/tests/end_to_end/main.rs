@@ -13,6 +13,7 @@ mod basics;
 mod crowd;
 mod demo;
 mod discovery;
+mod explain;
 mod faults;
 mod golden;
 mod hostile;
