@@ -35,6 +35,7 @@ fn what_the_contract_shows_is_taken() {
         "shoal publish a b --name x --no-serve",
         "shoal publish a --listen /ip4/127.0.0.1/tcp/0 --bootstrap /ip4/1.2.3.4/tcp/5 --network lab --no-mdns",
         "shoal fetch HASH -o out --peer /ip4/1.2.3.4/tcp/5 --limit-down 20MB/s --timeout 5s --force",
+        "shoal fetch HASH --base HASH --base shoal:HASH",
         "shoal fetch shoal:HASH?name=x&net=lab",
         "shoal cat HASH/a/b --range 5-9",
         "shoal ls shoal:HASH --json",

@@ -71,6 +71,12 @@ pub struct FetchRequest {
     /// Keep what is put at `output` as this node's copy of files of 1 MiB and more, instead of a second one.
     #[serde(default)]
     pub in_place: bool,
+    /// Earlier contents that share chunks with it, 8 at most: their providers are asked for those, too.
+    #[serde(default)]
+    pub bases: Vec<ContentHash>,
+    /// Whether nobody waits for it: then it leaves the memory for what is in flight to fetches that somebody waits for.
+    #[serde(default)]
+    pub background: bool,
 }
 
 /// What a fetch did.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::link::Link;
 use shoal_protocol::manifest::{self, EntryKind, EntryPath, PlacedEntry};
@@ -18,7 +19,7 @@ use crate::api::{
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
-use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader};
+use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader, distinct_bases};
 use crate::manifests::{held, read_root};
 use crate::network::{Address, BootstrapState, DhtMode, NetworkError, PeerId};
 use crate::node::{Inner, Node};
@@ -173,6 +174,8 @@ impl Inner {
             limit_down: request.limit_down,
             progress: reporter.progress,
             notes: reporter.notes,
+            bases: distinct_bases(request.hash, request.bases)?,
+            priority: if request.background { Priority::Background } else { Priority::Waiting },
             record: None,
         };
         Ok(self.fetching.everything(job).await?)
@@ -328,6 +331,8 @@ fn quiet_job(
         limit_down: None,
         progress,
         notes,
+        bases: Vec::new(),
+        priority: Priority::Waiting,
         record: None,
     })
 }

@@ -14,6 +14,7 @@ impl Goal {
     pub(super) fn purpose(&self) -> &'static str {
         match self {
             Self::Everything { .. } => "fetch",
+            Self::Rows { .. } => "base",
             Self::Bytes { .. } => "read",
             Self::Entries { .. } => "list",
         }
@@ -38,7 +39,7 @@ impl Coordinator<'_> {
             done_bytes: progress.held_bytes,
             total_bytes: self.root.as_ref().map(|root| root.bytes),
             rate: self.rate.per_second(Instant::now()),
-            peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
+            peers: count(self.open_sessions()),
             seeders: 0,
             waits_for: self.waits_for(),
         });
@@ -74,10 +75,21 @@ impl Coordinator<'_> {
     /// What each peer has given, and how its sessions went.
     pub(super) fn shares(&self) -> Vec<PeerShare> {
         let mut shares = self.peers.shares();
+        for share in self.bases.iter().flat_map(|base| base.peers.shares()) {
+            match shares.iter_mut().find(|known| known.peer == share.peer) {
+                Some(known) => {
+                    known.bytes += share.bytes;
+                    known.chunks += share.chunks;
+                    known.wasted_bytes += share.wasted_bytes;
+                }
+                None => shares.push(share),
+            }
+        }
         let open = self.engine.sessions(self.now());
         let ended = self.engine.ended_sessions().map(|(report, _)| (report, false));
         for (report, is_open) in ended.chain(open.iter().map(|report| (report, true))) {
-            let Some(peer) = self.peers.was(report.session).map(|peer| peer.to_string()) else {
+            let mut all = std::iter::once(&self.peers).chain(self.bases.iter().map(|base| &base.peers));
+            let Some(peer) = all.find_map(|peers| peers.was(report.session)).map(|peer| peer.to_string()) else {
                 continue;
             };
             if let Some(share) = shares.iter_mut().find(|share| share.peer == peer) {

@@ -6,8 +6,12 @@
 
 mod advance;
 mod bans;
+mod base;
+mod budget;
 mod candidates;
+mod company;
 mod coordinator;
+mod elsewhere;
 mod error;
 mod explain;
 mod export;
@@ -23,6 +27,7 @@ mod room;
 mod rows;
 mod session;
 mod sink;
+mod translation;
 mod writer;
 
 use std::sync::Arc;
@@ -32,9 +37,10 @@ use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
 use tokio::sync::watch;
 
 pub(crate) use bans::Bans;
+pub(crate) use budget::Budget;
 use coordinator::Coordinator;
 pub(crate) use error::FetchError;
-pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace};
+pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace, distinct_bases};
 
 pub(crate) use reports::Reports;
 
@@ -63,6 +69,7 @@ pub(crate) struct Fetching {
     pub(crate) limit_down: Arc<Limiter>,
     pub(crate) bans: Arc<Bans>,
     pub(crate) reports: Reports,
+    pub(crate) budget: Budget,
 }
 
 impl Fetching {

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking and says on stdout why it is skipped"
 )]
 
+mod among;
 mod basics;
 mod crowd;
 mod demo;
