@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use shoal_protocol::hash::ContentHash;
 
 use crate::duration::parse_duration;
 use crate::output::{ColorChoice, Manner, Verbosity};
@@ -84,6 +85,12 @@ pub(crate) enum Command {
     Status,
     /// Show the peers this node is connected to
     Peers,
+    /// Show why the fetches of a content are as fast or slow as they are
+    Explain {
+        /// The content: its hash or a link
+        #[arg(value_name = "HASH|LINK")]
+        target: Target,
+    },
     /// Run, watch and break a local network of many nodes
     #[command(subcommand)]
     Testnet(TestnetCommand),
@@ -155,6 +162,9 @@ pub(crate) struct FetchArgs {
     /// Ask this peer too; may be given several times
     #[arg(long, value_name = "MULTIADDR", value_parser = parse_address)]
     pub(crate) peer: Vec<String>,
+    /// Ask the providers of this earlier content, too, for what both share; may be given several times
+    #[arg(long, value_name = "HASH", value_parser = parse_base)]
+    pub(crate) base: Vec<ContentHash>,
     /// Take at most this many bytes a second, such as 20MB/s
     #[arg(long, value_name = "RATE", value_parser = parse_limit)]
     pub(crate) limit_down: Option<Limit>,
@@ -236,6 +246,11 @@ pub(crate) enum ConfigCommand {
 pub(crate) struct ByteRange {
     pub(crate) start: u64,
     pub(crate) end: Option<u64>,
+}
+
+fn parse_base(text: &str) -> Result<ContentHash, String> {
+    let target = text.parse::<Target>()?;
+    if target.path.is_empty() { Ok(target.hash) } else { Err("a base is a whole content, without a path".to_owned()) }
 }
 
 fn parse_range(text: &str) -> Result<ByteRange, String> {

@@ -14,6 +14,8 @@ pub(crate) struct Hints {
     pub(crate) peers: Vec<String>,
     /// The network it was published in.
     pub(crate) network: Option<String>,
+    /// An earlier content with which it shares chunks.
+    pub(crate) base: Option<ContentHash>,
 }
 
 /// Reads a link. What a person pastes is read strictly: a hint that makes no sense was damaged on its way.
@@ -27,7 +29,7 @@ pub(crate) fn read_link(text: &str) -> Result<(ContentHash, Hints), String> {
     let network = link.network.map(|name| parse_name(&name)).transpose();
     let network = network.map_err(|error| format!("the network in the link: {error}"))?;
     let name = link.name.as_deref().and_then(safe_file_name);
-    Ok((link.hash, Hints { name, peers, network }))
+    Ok((link.hash, Hints { name, peers, network, base: link.base }))
 }
 
 /// A percent sign that two hexadecimal digits do not follow, with what does.

@@ -4,11 +4,15 @@
 //! so a field that is named here is a promise. Sizes are bytes, times are milliseconds of Unix time or, where a name
 //! says so, seconds. Peers and addresses are text.
 
+mod explain;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_protocol::hash::ContentHash;
+
+pub use explain::{Explained, FetchReport, FetchState, PeerFailure, PeerShare, PeerWork};
 
 /// Asks to publish files and folders as one content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +71,12 @@ pub struct FetchRequest {
     /// Keep what is put at `output` as this node's copy of files of 1 MiB and more, instead of a second one.
     #[serde(default)]
     pub in_place: bool,
+    /// Earlier contents that share chunks with it, 8 at most: their providers are asked for those, too.
+    #[serde(default)]
+    pub bases: Vec<ContentHash>,
+    /// Whether nobody waits for it: then it leaves the memory for what is in flight to fetches that somebody waits for.
+    #[serde(default)]
+    pub background: bool,
 }
 
 /// What a fetch did.
@@ -90,23 +100,6 @@ pub struct Fetched {
     pub seconds: f64,
     /// What each peer gave.
     pub peers: Vec<PeerShare>,
-}
-
-/// What one peer gave to a fetch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerShare {
-    /// The peer's id.
-    pub peer: String,
-    /// The address that the session ran over.
-    pub address: String,
-    /// Chunk bytes that were kept.
-    pub bytes: u64,
-    /// Chunks that were kept.
-    pub chunks: u64,
-    /// Chunk bytes of no use.
-    pub wasted_bytes: u64,
-    /// Why the session ended early, if it did.
-    pub ended: Option<String>,
 }
 
 /// One line of a streamed answer.

@@ -17,7 +17,7 @@ use crate::api::{Failure, FailureKind};
 use crate::config::{Config, Limits};
 use crate::contents::Contents;
 use crate::control::{ControlError, Server, prepare_home};
-use crate::fetch::{Bans, Fetching};
+use crate::fetch::{Bans, Budget, Fetching, Reports};
 use crate::limiter::Limiter;
 use crate::network::{
     Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkNameError,
@@ -167,6 +167,8 @@ impl Node {
             traffic: Arc::clone(&traffic),
             limit_down: Arc::new(Limiter::new(config.limits.down)),
             bans: Arc::<Bans>::default(),
+            reports: Reports::default(),
+            budget: Budget::default(),
         };
         let stop = CancellationToken::new();
         let (serving_ended, control_ended) = (CancellationToken::new(), CancellationToken::new());

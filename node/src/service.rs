@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::link::Link;
 use shoal_protocol::manifest::{self, EntryKind, EntryPath, PlacedEntry};
@@ -13,12 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind,
+    FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
-use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader};
+use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader, distinct_bases};
 use crate::manifests::{held, read_root};
 use crate::network::{Address, BootstrapState, DhtMode, NetworkError, PeerId};
 use crate::node::{Inner, Node};
@@ -56,6 +57,15 @@ impl Service for Node {
             store.manifests()?.iter().map(|record| content_info(&store, record)).collect()
         });
         Ok(listed.await.map_err(|_| FetchError::Broken)??)
+    }
+
+    async fn explain(&self, hash: ContentHash) -> Result<Explained, Failure> {
+        let fetches = self.inner.fetching.reports.of(&hash);
+        if fetches.is_empty() {
+            let what = format!("no fetch of {hash} runs on this node, and none has in the last ten minutes");
+            return Err(Failure::new(FailureKind::NotFound, what));
+        }
+        Ok(Explained { hash, fetches })
     }
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {
@@ -169,6 +179,8 @@ impl Inner {
             limit_down: request.limit_down,
             progress: reporter.progress,
             notes: reporter.notes,
+            bases: distinct_bases(request.hash, request.bases)?,
+            priority: if request.background { Priority::Background } else { Priority::Waiting },
             record: None,
         };
         Ok(self.fetching.everything(job).await?)
@@ -325,6 +337,8 @@ fn quiet_job(
         limit_down: None,
         progress,
         notes,
+        bases: Vec::new(),
+        priority: Priority::Waiting,
         record: None,
     })
 }

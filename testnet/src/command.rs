@@ -53,6 +53,8 @@ pub struct FetchOptions {
     pub force: bool,
     /// `--in-place`.
     pub in_place: bool,
+    /// Hashes for `--base`.
+    pub bases: Vec<String>,
 }
 
 impl Shoal {
@@ -250,6 +252,9 @@ pub fn fetch_arguments(what: &str, output: &Path, options: &FetchOptions) -> Vec
     for peer in &options.peers {
         arguments.extend(["--peer".into(), peer.into()]);
     }
+    for base in &options.bases {
+        arguments.extend(["--base".into(), base.into()]);
+    }
     if let Some(rate) = options.limit_down {
         arguments.extend(["--limit-down".into(), rate_text(rate)]);
     }
@@ -330,9 +335,9 @@ mod tests {
             timeout: Some(Duration::from_secs(2)),
             force: true,
             in_place: true,
+            bases: vec!["old".into()],
         };
-        let expected =
-            "fetch h -o out --peer /ip4/127.0.0.1/tcp/1 --limit-down 5B/s --timeout 2000ms --force --in-place";
+        let expected = "fetch h -o out --peer /ip4/127.0.0.1/tcp/1 --base old --limit-down 5B/s --timeout 2000ms --force --in-place";
         assert_eq!(fetch_arguments("h", Path::new("out"), &options), expected.split(' ').collect::<Vec<_>>());
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind,
+    FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status,
+    TransferInfo,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -116,6 +117,13 @@ impl Service for Fake {
 
     async fn contents(&self) -> Result<Vec<ContentInfo>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn explain(&self, hash: ContentHash) -> Result<Explained, Failure> {
+        if hash == missing() {
+            return Err(not_found());
+        }
+        Ok(Explained { hash, fetches: vec![FetchReport { purpose: "fetch".into(), ..FetchReport::default() }] })
     }
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {

@@ -40,6 +40,8 @@ pub(super) async fn run(args: FetchArgs, settings: &Settings, output: &mut Outpu
         timeout_ms: millis(settings.timeout.value),
         force: args.force,
         in_place: args.in_place,
+        bases: args.base.iter().chain(&target.hints.base).copied().collect(),
+        background: false,
     };
     with_session(settings, Reach::Network, output, interrupt, async |session, output| {
         session.check_network(&target)?;
@@ -125,6 +127,7 @@ mod tests {
             chunks: 1,
             wasted_bytes: 0,
             ended: None,
+            work: Default::default(),
         };
         let fetched = Fetched {
             hash: target(None).hash,

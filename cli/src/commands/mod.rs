@@ -3,6 +3,7 @@
 mod cat;
 mod config;
 mod daemon;
+mod explain;
 mod fetch;
 mod help;
 mod id;
@@ -47,6 +48,7 @@ pub(crate) async fn run(
         Command::Daemon(_) => daemon::run(&settings()?, output, interrupt).await,
         Command::Id => id::run(&settings()?, output, interrupt).await,
         Command::Status => status::run(&settings()?, output, interrupt).await,
+        Command::Explain { target } => explain::run(&target, &settings()?, output, interrupt).await,
         Command::Peers => peers::run(&settings()?, output, interrupt).await,
         Command::Config(command) => config::run(command, &settings()?, output),
         Command::Testnet(command) => testnet::run(command, output, interrupt, environment).await,

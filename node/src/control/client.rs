@@ -12,14 +12,15 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shoal_protocol::hash::ContentHash;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Failure, FetchRequest, Fetched, Identity, PeerInfo,
-    PublishRequest, Published, Status,
+    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Explained, Failure, FetchRequest, Fetched, Identity,
+    PeerInfo, PublishRequest, Published, Status,
 };
 
 /// Longest answer to a plain question.
@@ -186,6 +187,10 @@ impl Service for Client {
 
     async fn contents(&self) -> Result<Vec<ContentInfo>, Failure> {
         self.get("/v1/contents").await
+    }
+
+    async fn explain(&self, hash: ContentHash) -> Result<Explained, Failure> {
+        self.get(&format!("/v1/contents/{hash}/explain")).await
     }
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {

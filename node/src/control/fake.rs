@@ -10,8 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Events, Items, Service};
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Progress, PublishRequest, Published, Status,
+    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind,
+    FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Progress, PublishRequest, Published, Status,
 };
 
 pub(super) fn hash() -> ContentHash {
@@ -100,6 +100,11 @@ impl Service for Fake {
         // Never answers: for the test that a question can be dropped.
         let _bell = DropBell(self.bell.clone().unwrap());
         std::future::pending().await
+    }
+
+    async fn explain(&self, hash: ContentHash) -> Result<Explained, Failure> {
+        self.note(hash);
+        Ok(Explained { hash, fetches: vec![FetchReport::default()] })
     }
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {

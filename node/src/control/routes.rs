@@ -31,6 +31,7 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
         .route("/v1/fetch", post(fetch::<S>))
         .route("/v1/contents/{hash}/entries", get(entries::<S>))
         .route("/v1/contents/{hash}/bytes", get(bytes::<S>))
+        .route("/v1/contents/{hash}/explain", get(explain::<S>))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
@@ -70,6 +71,13 @@ async fn bytes<S: Service>(
 ) -> Response {
     match bytes_request(&hash, query.as_deref()) {
         Ok(request) => reply::bytes(&headers, service.bytes(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn explain<S: Service>(State(service): State<Arc<S>>, Path(hash): Path<String>) -> Response {
+    match parse_hash(&hash) {
+        Ok(hash) => reply::value(service.explain(hash).await),
         Err(failure) => reply::failure(&failure),
     }
 }

@@ -5,9 +5,11 @@ use std::future::Future;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+use shoal_protocol::hash::ContentHash;
+
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Failure, FetchRequest, Fetched, Identity, PeerInfo,
-    PublishRequest, Published, Status,
+    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Explained, Failure, FetchRequest, Fetched, Identity,
+    PeerInfo, PublishRequest, Published, Status,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.
@@ -36,6 +38,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// What the node holds.
     fn contents(&self) -> impl Future<Output = Result<Vec<ContentInfo>, Failure>> + Send;
+
+    /// Why the fetches of a content are as fast or slow as they are: those that run or have ended lately.
+    fn explain(&self, hash: ContentHash) -> impl Future<Output = Result<Explained, Failure>> + Send;
 
     /// Stores files and folders and tells the network.
     fn publish(&self, request: PublishRequest) -> Events<Published>;

@@ -48,6 +48,8 @@ fn fetch_request() -> FetchRequest {
         timeout_ms: 100,
         force: true,
         in_place: true,
+        bases: vec![hash()],
+        background: true,
     }
 }
 

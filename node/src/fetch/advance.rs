@@ -80,6 +80,10 @@ impl Coordinator<'_> {
     async fn begin(&mut self, root: Root) -> Result<(), FetchError> {
         let hash = self.job.hash;
         self.engine.set_chunk_count(root.chunks, self.now());
+        if !self.job.goal.wants_chunks() {
+            self.root = Some(root);
+            return Ok(());
+        }
         if self.job.record.is_none() {
             let name = self.job.name.clone();
             let record = manifests::record(hash, &root, ContentState::Fetching, name, unix_ms());
@@ -91,6 +95,7 @@ impl Coordinator<'_> {
             _ => Availability::new(root.chunks),
         };
         self.registration = Some(self.fetching.contents.register(hash, root.clone(), held));
+        self.listen_elsewhere();
         let lone = (root.kind == ContentKind::File).then_some(Shape::File { bytes: root.bytes });
         self.root = Some(root);
         match lone {
@@ -113,6 +118,10 @@ impl Coordinator<'_> {
 
     /// Hands a leaf of the chunk list to the engine, with what is held of it.
     async fn add_leaf(&mut self, leaf: ChunkLeaf) -> Result<(), FetchError> {
+        if !self.job.goal.wants_chunks() {
+            self.job.goal.give_leaf(&leaf);
+            return Ok(());
+        }
         let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
         let store = self.fetching.store.clone();
         let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
@@ -125,6 +134,7 @@ impl Coordinator<'_> {
         let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
         let now = self.now();
         self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
+        self.tell_bases(&leaf, &known);
         self.job.goal.give_leaf(&leaf);
         if let Some(registration) = &self.registration {
             super::tell_held(&registration.live, leaf.first, &held);

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::api::PeerFailure;
 use crate::config::MAX_CANDIDATES;
 use crate::network::{Address, PeerId};
 
@@ -20,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Addresses that are kept of one peer.
 const MAX_ADDRESSES: usize = 16;
+/// Failures that are told of.
+const MAX_TOLD_FAILURES: usize = 32;
 
 /// All peers that have been named to a fetch.
 #[derive(Debug, Default)]
@@ -52,6 +55,20 @@ struct Candidate {
     failures: u32,
     /// Decides between equals.
     order: u64,
+    /// What went wrong last.
+    reason: Option<String>,
+}
+
+impl Source {
+    /// What it is called in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Dht => "dht",
+            Self::Swarm => "swarm",
+            Self::Hearsay => "hearsay",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +87,8 @@ impl Candidates {
             return;
         }
         let order = self.order.hash_one(peer);
-        let fresh = Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0, order };
+        let fresh =
+            Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0, order, reason: None };
         let candidate = self.peers.entry(peer).or_insert(fresh);
         if source < candidate.source {
             // What a better source says of a peer counts for more than all that was said before.
@@ -130,8 +148,9 @@ impl Candidates {
 
     /// An attempt or a session failed; the peer rests, at least for as long as it asked to.
     pub(super) fn failed(&mut self, peer: &PeerId, reason: String, rest: Duration, now: Instant) {
-        self.last_failure = Some(reason);
+        self.last_failure = Some(reason.clone());
         if let Some(candidate) = self.peers.get_mut(peer) {
+            candidate.reason = Some(reason);
             let pause = FIRST_PAUSE.saturating_mul(1 << candidate.failures.min(8)).min(LONGEST_PAUSE);
             candidate.failures = candidate.failures.saturating_add(1);
             candidate.state = State::Idle(now + pause.max(rest.min(LONGEST_REST)));
@@ -154,6 +173,9 @@ impl Candidates {
     /// A peer broke its word and is not asked again.
     pub(super) fn banned(&mut self, peer: &PeerId) {
         self.set(peer, State::Banned);
+        if let Some(candidate) = self.peers.get_mut(peer) {
+            candidate.reason = Some("banned: it broke its word".to_owned());
+        }
     }
 
     /// How many peers have been named.
@@ -169,6 +191,36 @@ impl Candidates {
     /// What became of the last attempt that failed.
     pub(super) fn last_failure(&self) -> Option<&str> {
         self.last_failure.as_deref()
+    }
+
+    /// How many were named by whom.
+    pub(super) fn by_source(&self) -> BTreeMap<String, u32> {
+        let mut counts = BTreeMap::new();
+        for candidate in self.peers.values() {
+            *counts.entry(candidate.source.name().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Those that cannot be used, the best source first.
+    pub(super) fn failures(&self, now: Instant) -> Vec<PeerFailure> {
+        let mut failed: Vec<_> = self.peers.iter().filter(|(_, c)| c.state != State::Open).collect();
+        failed.sort_by_key(|(peer, c)| (c.source, **peer));
+        let told = failed.into_iter().filter_map(|(peer, candidate)| {
+            let again = match candidate.state {
+                State::Idle(at) => Some(at.saturating_duration_since(now).as_secs_f64()),
+                State::Dialling => Some(0.0),
+                State::Open | State::Banned => None,
+            };
+            Some(PeerFailure {
+                peer: peer.to_string(),
+                source: candidate.source.name().to_owned(),
+                failures: candidate.failures,
+                reason: candidate.reason.clone()?,
+                again_in_seconds: again,
+            })
+        });
+        told.take(MAX_TOLD_FAILURES).collect()
     }
 
     fn set(&mut self, peer: &PeerId, state: State) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::engine::{Action, ChunkVerdict, Engine, Order, SessionId};
@@ -12,19 +13,23 @@ use shoal_protocol::manifest::Root;
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::base::{self, Base, Given, Preparing};
+use super::budget::Share;
 use super::candidates::Source;
+use super::elsewhere::Elsewhere;
 use super::job::{Goal, Job, Outcome};
 use super::lookup::Lookup;
 use super::manifest::ManifestCursor;
-use super::peers::{Dialled, Peers};
+use super::peers::Peers;
 use super::repeats::Repeats;
-use super::room::least_useful;
+use super::reports::Telling;
 use super::rows::Rows;
 use super::session::{SessionContext, SessionEvent};
 use super::sink::Sink;
 use super::{FetchError, Fetching};
-use crate::api::{Phase, Progress};
-use crate::config::{FETCH_QUEUE_BYTES, MAX_FETCH_SESSIONS};
+use crate::api::{FetchReport, FetchState};
+use crate::clock::unix_ms;
+use crate::config::FETCH_QUEUE_BYTES;
 use crate::contents::Registration;
 use crate::limiter::Limiter;
 use crate::rate::RateMeter;
@@ -32,9 +37,11 @@ use crate::rate::RateMeter;
 /// Events of sessions that may wait. Chunks among them are bounded by their bytes.
 const EVENTS: usize = 512;
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(200);
+/// A fetch to which nothing has come for so long keeps nobody else from the line.
+const MOVES: Duration = Duration::from_secs(2);
 /// Below so many sessions a fetch goes on looking for peers.
-const ENOUGH_SESSIONS: usize = 8;
+pub(super) const ENOUGH_SESSIONS: usize = 8;
 /// How often peers that other sessions have brought to light are looked at.
 const SWARM_EVERY: Duration = Duration::from_secs(1);
 
@@ -59,6 +66,16 @@ pub(super) struct Coordinator<'a> {
     pub(super) ever_opened: bool,
     pub(super) told: Instant,
     pub(super) rate: RateMeter,
+    pub(super) telling: Arc<Telling>,
+    pub(super) started_ms: u64,
+    /// The peers that the job named.
+    pub(super) given: Given,
+    pub(super) bases: Vec<Base>,
+    preparing: Preparing<'a>,
+    pub(super) elsewhere: Elsewhere,
+    share: Share,
+    /// For how long the store or the output kept it from taking in more.
+    held_up: Duration,
 }
 
 impl<'a> Coordinator<'a> {
@@ -67,12 +84,13 @@ impl<'a> Coordinator<'a> {
         let (events_in, events) = mpsc::channel(EVENTS);
         let context = SessionContext {
             rows: Arc::clone(&rows),
+            translation: None,
             queue: Arc::new(Semaphore::new(FETCH_QUEUE_BYTES)),
             limits: vec![Arc::clone(&fetching.limit_down), Arc::new(Limiter::new(job.limit_down))],
             events: events_in,
         };
         let config = job.goal.engine_config();
-        let peers = Peers::new(fetching, job.hash, config.order == Order::Sequential, context);
+        let peers = Peers::new(fetching, job.hash, config.order == Order::Sequential, context, 0);
         let now = Instant::now();
         Self {
             started: now,
@@ -92,6 +110,14 @@ impl<'a> Coordinator<'a> {
             ever_opened: false,
             told: now,
             rate: RateMeter::default(),
+            telling: Arc::new(fetching.reports.begin(job.hash, FetchReport::default())),
+            started_ms: unix_ms(),
+            given: Vec::new(),
+            bases: Vec::new(),
+            preparing: Preparing::new(),
+            elsewhere: Elsewhere::default(),
+            share: fetching.budget.join(job.priority),
+            held_up: Duration::ZERO,
             fetching,
             job,
         }
@@ -99,8 +125,27 @@ impl<'a> Coordinator<'a> {
 
     /// Runs until everything that was asked for is held, durably.
     pub(super) async fn run(mut self) -> Result<Outcome, FetchError> {
-        for (peer, addresses) in std::mem::take(&mut self.job.peers) {
-            self.peers.suggest(peer, addresses, Source::Given);
+        let worked = self.work().await;
+        self.tell_progress(true);
+        let telling = Arc::clone(&self.telling);
+        let ran = match worked {
+            Ok(()) => self.finish().await,
+            Err(error) => Err(error),
+        };
+        match &ran {
+            Ok(_) => telling.end(FetchState::Done, None),
+            Err(error) => telling.end(FetchState::Failed, Some(error.to_string())),
+        }
+        ran
+    }
+
+    async fn work(&mut self) -> Result<(), FetchError> {
+        for hash in std::mem::take(&mut self.job.bases) {
+            self.preparing.push(base::prepare(self.fetching, hash, self.job));
+        }
+        self.given = std::mem::take(&mut self.job.peers);
+        for (peer, addresses) in &self.given {
+            self.peers.suggest(*peer, addresses.clone(), Source::Given);
         }
         self.advance().await?;
         let mut swarm_looked: Option<Instant> = None;
@@ -112,6 +157,7 @@ impl<'a> Coordinator<'a> {
                 self.make_room();
             }
             self.peers.dial();
+            self.bases.iter_mut().for_each(|base| base.peers.dial());
             self.step().await?;
             self.advance().await?;
             self.tell_progress(false);
@@ -119,12 +165,12 @@ impl<'a> Coordinator<'a> {
                 self.check_patience()?;
             }
         }
-        self.tell_progress(true);
-        self.finish().await
+        Ok(())
     }
 
+    /// The engine's time. It stands still while this node's own disk holds the fetch up: no peer is to blame for that.
     pub(super) fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.started.elapsed().saturating_sub(self.held_up)
     }
 
     fn is_complete(&self) -> bool {
@@ -147,6 +193,12 @@ impl<'a> Coordinator<'a> {
                 }
             }
             dialled = self.peers.dialled() => self.handle_dialled(dialled).await,
+            (at, news) = base::next(&mut self.bases) => self.handle_base(at, news).await,
+            Some((hash, prepared)) = self.preparing.next() => self.add_base(hash, prepared),
+            range = self.elsewhere.next() => match range {
+                Some(range) => self.handle_elsewhere(range),
+                None => self.listen_elsewhere(),
+            },
             settled = self.sink.settles() => settled?,
             provider = self.lookup.next(), if looks => {
                 let provider = provider?;
@@ -164,13 +216,19 @@ impl<'a> Coordinator<'a> {
 
     fn next_wake(&self) -> Instant {
         let tick = Instant::now() + TELL_EVERY;
-        let engine = self.engine.next_timeout().map(|at| self.started + at);
-        [engine, self.peers.next_dial()].into_iter().flatten().fold(tick, Instant::min)
+        let engine = self.engine.next_timeout().map(|at| self.started + self.held_up + at);
+        let dials = self.bases.iter().map(|base| base.peers.next_dial());
+        [engine, self.peers.next_dial()].into_iter().chain(dials).flatten().fold(tick, Instant::min)
     }
 
     /// Does what the engine says.
     fn act(&mut self) {
         let now = self.now();
+        let moves = self.last_progress.elapsed() < MOVES && self.engine.progress().in_flight_bytes > 0;
+        let budget = self.share.claim(self.engine.wanted_bytes(), moves);
+        if budget != self.engine.budget_bytes() {
+            self.engine.set_budget(budget, now);
+        }
         while let Some(action) = self.engine.poll(now) {
             let (session, message) = match action {
                 Action::WantNodes { session, ids } => (session, RequesterMessage::WantNodes(ids)),
@@ -178,15 +236,16 @@ impl<'a> Coordinator<'a> {
                 Action::Cancel { session, ranges } => (session, RequesterMessage::Cancel(ranges)),
                 Action::Close { session, reason } => {
                     if reason.is_a_fault() {
-                        let peer = self.peers.peer_of(session).map(|peer| peer.to_string()).unwrap_or_default();
+                        let peer =
+                            self.peers_of(session).peer_of(session).map(|peer| peer.to_string()).unwrap_or_default();
                         self.job.note(format!("peer {peer} sent something else than was asked for and is banned"));
                     }
-                    self.peers.close(session, reason);
+                    self.close_session(session, reason);
                     continue;
                 }
             };
-            if !self.peers.send(session, message) {
-                self.peers.closed(session, "it does not take what it is sent");
+            if !self.send(session, message) {
+                self.session_closed(session, "it does not take what it is sent");
                 self.engine.handle_closed(session, now);
             }
         }
@@ -200,12 +259,12 @@ impl<'a> Coordinator<'a> {
                 return self.handle_chunk(id, index, chunk, permit).await;
             }
             SessionEvent::Unneeded { index, bytes } => {
-                self.peers.count_wasted(id, bytes as u64);
+                self.peers_of(id).count_wasted(id, bytes as u64);
                 // It was not looked at, so it must not pass for the chunk, should that be missing by now.
                 self.engine.handle_unneeded(id, index, bytes, now);
             }
             SessionEvent::BadChunk { index, bytes } => {
-                self.peers.count_wasted(id, bytes as u64);
+                self.peers_of(id).count_wasted(id, bytes as u64);
                 self.engine.handle_bad_chunk(id, index, now);
             }
             SessionEvent::Progress { bytes } => {
@@ -213,7 +272,7 @@ impl<'a> Coordinator<'a> {
                 self.engine.handle_progress(id, bytes, now);
             }
             SessionEvent::Ended { reason } => {
-                if self.peers.closed(id, &reason) {
+                if self.session_closed(id, &reason) {
                     self.engine.handle_closed(id, now);
                 }
             }
@@ -223,7 +282,7 @@ impl<'a> Coordinator<'a> {
 
     async fn handle_message(&mut self, id: SessionId, message: ServerMessage) -> Result<(), FetchError> {
         let now = self.now();
-        match message {
+        match self.translate(id, message) {
             ServerMessage::Availability(part) => self.engine.handle_availability(id, &part, now),
             ServerMessage::Have(ranges) => self.engine.handle_have(id, &ranges, now),
             ServerMessage::Node { id: node, bytes } => self.handle_node(id, node, bytes).await?,
@@ -232,9 +291,9 @@ impl<'a> Coordinator<'a> {
             ServerMessage::Busy { retry_after_ms } => {
                 self.engine.handle_busy(id, Duration::from_millis(retry_after_ms.into()), now);
             }
-            ServerMessage::Providers(others) => self.peers.hearsay(id, &others),
+            ServerMessage::Providers(others) => self.peers_of(id).hearsay(id, &others),
             ServerMessage::Close { text, .. } => {
-                if self.peers.closed(id, &text) {
+                if self.session_closed(id, &text) {
                     self.engine.handle_closed(id, now);
                 }
             }
@@ -270,95 +329,21 @@ impl<'a> Coordinator<'a> {
         let placed = self.rows.find(index);
         let verdict = self.engine.handle_chunk(id, index, bytes, self.now());
         let (ChunkVerdict::New, Some(placed)) = (verdict, placed) else {
-            self.peers.count_wasted(id, bytes as u64);
+            self.peers_of(id).count_wasted(id, bytes as u64);
             return Ok(());
         };
         self.last_progress = Instant::now();
-        if let Some(peer) = self.peers.count_kept(id, bytes as u64) {
+        if let Some(peer) = self.peers_of(id).count_kept(id, bytes as u64) {
             self.fetching.traffic.received(peer, bytes as u64);
         }
         self.rate.add(bytes as u64, Instant::now());
         self.rows.arrived(index);
         let others = self.repeats.arrived(&chunk.id());
+        let waits = Instant::now();
         self.sink.put(index, placed.offset, chunk, permit).await?;
+        self.held_up += waits.elapsed();
         self.sink.expect(&others);
         Ok(())
-    }
-
-    /// Tells the DHT that there is something to get here, once.
-    pub(super) fn announce(&mut self) {
-        if !std::mem::replace(&mut self.is_announced, true) {
-            let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
-            // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
-            // network bounds how long it takes.
-            tokio::spawn(async move {
-                if let Err(error) = network.announce(key).await {
-                    tracing::warn!(%error, "cannot announce what is being fetched");
-                }
-            });
-        }
-    }
-
-    fn look_at_swarm(&mut self) {
-        let me = self.fetching.network.local_peer();
-        for other in self.fetching.swarms.known(&self.job.hash, &me, MAX_FETCH_SESSIONS, Instant::now()) {
-            self.peers.suggest(other.peer, other.addresses, Source::Swarm);
-        }
-    }
-
-    /// Ends a session that has been of no use, if a peer that has not been asked yet waits for its place. A peer that
-    /// gave way counts as one that failed, so it makes nobody give way in turn.
-    fn make_room(&mut self) {
-        if self.peers.is_crowded()
-            && let Some(id) = least_useful(&self.engine.sessions(self.now()))
-            && self.peers.closed(id, "it had nothing to give, and gave way to another peer")
-        {
-            self.engine.handle_closed(id, self.now());
-        }
-    }
-
-    async fn handle_dialled(&mut self, dialled: Dialled) {
-        match dialled {
-            Dialled::Opened(id) => {
-                if !std::mem::replace(&mut self.ever_opened, true) {
-                    self.last_progress = Instant::now();
-                }
-                self.engine.handle_opened(id, self.started.elapsed());
-                self.greet_swarm(id).await;
-            }
-            Dialled::Named => self.look_at_swarm(),
-            Dialled::Failed => {}
-        }
-    }
-
-    /// Remembers a peer that has proven itself, by the addresses that others can dial.
-    async fn greet_swarm(&mut self, id: SessionId) {
-        if let Some(peer) = self.peers.peer_of(id) {
-            let addresses = self.fetching.network.addresses_of(&peer).await.unwrap_or_default();
-            self.fetching.swarms.saw(self.job.hash, peer, addresses, Instant::now());
-        }
-    }
-
-    fn tell_progress(&mut self, now: bool) {
-        if !now && self.told.elapsed() < TELL_EVERY {
-            return;
-        }
-        self.told = Instant::now();
-        let progress = self.engine.progress();
-        let phase = match (&self.root, self.ever_opened) {
-            (None, false) => Phase::Searching,
-            (None, true) => Phase::Manifest,
-            (Some(_), _) => Phase::Fetching,
-        };
-        self.job.progress.send_replace(Progress {
-            phase,
-            done_bytes: progress.held_bytes,
-            total_bytes: self.root.as_ref().map(|root| root.bytes),
-            rate: self.rate.per_second(Instant::now()),
-            peers: u32::try_from(self.peers.open()).unwrap_or(u32::MAX),
-            seeders: u32::try_from(self.engine.seeders()).unwrap_or(u32::MAX),
-            waits_for: self.waits_for(),
-        });
     }
 
     async fn finish(mut self) -> Result<Outcome, FetchError> {
@@ -366,7 +351,7 @@ impl<'a> Coordinator<'a> {
         let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store));
         let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
         let written = sink.finish(live.as_ref()).await?;
-        if !matches!(self.job.goal, Goal::Entries { .. }) {
+        if !matches!(self.job.goal, Goal::Entries { .. } | Goal::Rows { .. }) {
             self.announce();
         }
         Ok(Outcome {
@@ -375,7 +360,7 @@ impl<'a> Coordinator<'a> {
             fetched_bytes: progress.received_bytes,
             wasted_bytes: progress.wasted_bytes,
             manifest_bytes: progress.node_bytes,
-            peers: self.peers.shares(),
+            peers: self.shares(),
             registration: self.registration.take(),
         })
     }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_protocol::availability::Availability;
-use shoal_protocol::engine::EngineConfig;
-use shoal_protocol::hash::ContentHash;
+use shoal_protocol::engine::{EngineConfig, Priority};
+use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::{ChunkLeaf, EntryPath, PlacedEntry, Root};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::manifest::Extent;
+use super::translation::MAX_BASE_CHUNKS;
 use super::writer::Written;
-use crate::api::{PeerShare, Progress};
+use crate::api::{Failure, FailureKind, PeerShare, Progress};
+use crate::config::MAX_BASES;
 use crate::contents::{Live, Registration};
 use crate::network::{Address, PeerId};
 use crate::output::Leftovers;
@@ -43,16 +45,50 @@ pub(crate) struct Job {
     pub(crate) progress: watch::Sender<Progress>,
     /// Told what a person should know; what does not fit is dropped.
     pub(crate) notes: mpsc::Sender<String>,
+    /// Earlier contents whose providers are asked for what they share with this one.
+    pub(crate) bases: Vec<ContentHash>,
+    /// How much somebody wants it, beside others.
+    pub(crate) priority: Priority,
     /// What the store has recorded of the content.
     pub(crate) record: Option<ManifestRecord>,
 }
 
 impl Job {
+    /// The job that fetches the chunk list of a base: with the same peers and the same patience, unseen.
+    pub(super) fn for_base(&self, hash: ContentHash) -> Self {
+        let (progress, _) = watch::channel(Progress::default());
+        let (notes, _) = mpsc::channel(1);
+        Self {
+            hash,
+            name: None,
+            goal: Goal::Rows { rows: Vec::new() },
+            peers: self.peers.clone(),
+            timeout: self.timeout,
+            limit_down: self.limit_down,
+            progress,
+            notes,
+            bases: Vec::new(),
+            priority: self.priority,
+            record: None,
+        }
+    }
+
     /// Tells a person something.
     pub(super) fn note(&self, message: String) {
         // A queue that is full, or nobody who listens, loses a note; the log has it all.
         let _ = self.notes.try_send(message);
     }
+}
+
+/// The bases of a fetch, each once and without itself.
+pub(crate) fn distinct_bases(hash: ContentHash, mut bases: Vec<ContentHash>) -> Result<Vec<ContentHash>, Failure> {
+    bases.sort_unstable();
+    bases.dedup();
+    bases.retain(|base| *base != hash);
+    if bases.len() > MAX_BASES {
+        return Err(Failure::new(FailureKind::Usage, format!("{} bases: {MAX_BASES} are the most", bases.len())));
+    }
+    Ok(bases)
 }
 
 /// Where to put what is fetched.
@@ -85,6 +121,11 @@ pub(crate) enum Goal {
     Everything {
         /// Where to.
         output: Option<OutputPlan>,
+    },
+    /// To know the chunk list, of a content that shares chunks with another.
+    Rows {
+        /// The chunks and their indices, as far as they are looked at.
+        rows: Vec<(ChunkId, u32)>,
     },
     /// To list entries.
     Entries {
@@ -126,6 +167,7 @@ impl Goal {
     pub(super) fn extent(&self) -> Extent {
         match self {
             Self::Everything { .. } => Extent::Everything,
+            Self::Rows { .. } => Extent::Chunks(MAX_BASE_CHUNKS),
             Self::Entries { path, .. } => Extent::Entries(path.clone()),
             Self::Bytes { path, start, end, .. } => Extent::Bytes(path.clone(), *start, *end),
         }
@@ -168,8 +210,17 @@ impl Goal {
         }
     }
 
+    /// Whether it needs the chunks themselves, and makes them known as a content that is held.
+    pub(super) fn wants_chunks(&self) -> bool {
+        !matches!(self, Self::Rows { .. })
+    }
+
     /// Hands a leaf to whoever reads. There is room for it.
-    pub(super) fn give_leaf(&self, leaf: &ChunkLeaf) {
+    pub(super) fn give_leaf(&mut self, leaf: &ChunkLeaf) {
+        if let Self::Rows { rows } = self {
+            let indices = (leaf.first..).map_while(|index| u32::try_from(index).ok());
+            rows.extend(leaf.rows.iter().map(|row| row.id).zip(indices));
+        }
         if let Self::Bytes { reader: Reader { leaves: Some(leaves), .. }, .. } = self {
             let _ = leaves.try_send(leaf.clone());
         }

@@ -24,6 +24,8 @@ pub(super) enum Extent {
     Everything,
     /// The entry at a path, or those below it; all, without a path.
     Entries(Option<EntryPath>),
+    /// So many chunks at most, and none of the entries.
+    Chunks(u64),
     /// Bytes of the file at a path, or of a lone file: from the first number up to and with the second.
     Bytes(Option<EntryPath>, u64, Option<u64>),
 }
@@ -210,6 +212,7 @@ impl ManifestCursor {
                 Stage::Find { walk: EntryWalk::at(root, path), path: path.clone() }
             }
             (Extent::Everything, ContentKind::File) => Stage::Chunks(ChunkWalk::all(root)),
+            (Extent::Chunks(most), _) => Stage::Chunks(ChunkWalk::chunks(root, 0..root.chunks.min(*most))),
             (Extent::Entries(None), ContentKind::File) => Stage::Done,
             (Extent::Bytes(None, ..), ContentKind::File) => Stage::Lone,
             (Extent::Bytes(None, ..), ContentKind::Folder) => {

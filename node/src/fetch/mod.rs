@@ -6,9 +6,14 @@
 
 mod advance;
 mod bans;
+mod base;
+mod budget;
 mod candidates;
+mod company;
 mod coordinator;
+mod elsewhere;
 mod error;
+mod explain;
 mod export;
 mod job;
 mod keep;
@@ -17,10 +22,12 @@ mod manifest;
 mod patience;
 mod peers;
 mod repeats;
+mod reports;
 mod room;
 mod rows;
 mod session;
 mod sink;
+mod translation;
 mod writer;
 
 use std::sync::Arc;
@@ -30,9 +37,12 @@ use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
 use tokio::sync::watch;
 
 pub(crate) use bans::Bans;
+pub(crate) use budget::Budget;
 use coordinator::Coordinator;
 pub(crate) use error::FetchError;
-pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace};
+pub(crate) use job::{Goal, Job, Outcome, OutputPlan, Reader, StreamPlace, distinct_bases};
+
+pub(crate) use reports::Reports;
 
 use crate::api::{FailureKind, Fetched, Phase, Progress};
 use crate::clock::unix_ms;
@@ -58,6 +68,8 @@ pub(crate) struct Fetching {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) limit_down: Arc<Limiter>,
     pub(crate) bans: Arc<Bans>,
+    pub(crate) reports: Reports,
+    pub(crate) budget: Budget,
 }
 
 impl Fetching {

@@ -8,13 +8,16 @@ use super::FetchError;
 use super::coordinator::Coordinator;
 use crate::config::STALL;
 
+/// How long a seeder may put off what it holds before it counts as not there.
+const PUT_OFF: Duration = Duration::from_secs(10);
+
 impl Coordinator<'_> {
     /// Gives up when nobody turns up for too long, or those who did bring nothing any more.
     pub(super) fn check_patience(&self) -> Result<(), FetchError> {
         let hash = self.job.hash;
         let quiet = self.last_progress.elapsed();
         let candidates = self.peers.candidates();
-        let alone = self.peers.open() == 0;
+        let alone = self.open_sessions() == 0;
         let liars = candidates.liars();
         if liars > 0 && liars == candidates.len() && alone && quiet >= self.job.timeout.min(STALL) {
             return Err(FetchError::OnlyLiars { hash, liars });
@@ -37,7 +40,9 @@ impl Coordinator<'_> {
         }
         // Nobody there, or nobody who has what is missing: then waiting is for newcomers, as at the beginning.
         let hopeless = alone || self.engine.stall() == Some(Stall::NobodyHasIt);
-        let patience = if hopeless { self.job.timeout.min(STALL) } else { STALL };
+        // Who holds it may have put it off, so that it goes out to others once before it goes out twice.
+        let least = if alone { Duration::ZERO } else { PUT_OFF };
+        let patience = if hopeless { self.job.timeout.min(STALL).max(least) } else { STALL };
         if quiet < patience {
             return Ok(());
         }

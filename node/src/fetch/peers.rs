@@ -1,6 +1,6 @@
 //! The peers of one fetch: who is being dialled, who has a session, what each has given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,15 @@ use super::Fetching;
 use super::bans::Bans;
 use super::candidates::{Candidates, Source, believable};
 use super::session::{self, OpenFailure, OpenSession, SessionContext};
-use crate::api::PeerShare;
+use crate::api::{PeerShare, PeerWork};
 use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
 use crate::network::{Address, Network, PeerId};
 
 /// Messages that may wait for a session to write them. The engine asks in few, large messages, so a queue that is full
 /// means a peer that does not read.
 const COMMANDS: usize = 64;
+/// Sessions of which it is known with whom they were.
+const SESSIONS_TOLD: usize = 512;
 /// How long a peer rests after its session ended without fault.
 const REST_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ pub(super) struct Peers {
     tasks: JoinSet<()>,
     sessions: BTreeMap<SessionId, Running>,
     shares: HashMap<PeerId, PeerShare>,
+    /// With whom the latest sessions are or were.
+    with: VecDeque<(SessionId, PeerId)>,
     next_id: u32,
 }
 
@@ -48,6 +52,8 @@ struct Running {
     peer: PeerId,
     address: Address,
     commands: mpsc::Sender<RequesterMessage>,
+    /// It moved nothing when it was asked before, and nothing in this session yet.
+    is_suspect: bool,
 }
 
 /// What became of a dial.
@@ -62,7 +68,13 @@ pub(super) enum Dialled {
 }
 
 impl Peers {
-    pub(super) fn new(fetching: &Fetching, hash: ContentHash, in_order: bool, context: SessionContext) -> Self {
+    pub(super) fn new(
+        fetching: &Fetching,
+        hash: ContentHash,
+        in_order: bool,
+        context: SessionContext,
+        first_id: u32,
+    ) -> Self {
         Self {
             network: fetching.network.clone(),
             hash,
@@ -75,8 +87,29 @@ impl Peers {
             tasks: JoinSet::new(),
             sessions: BTreeMap::new(),
             shares: HashMap::new(),
-            next_id: 0,
+            with: VecDeque::new(),
+            next_id: first_id,
         }
+    }
+
+    /// The content that they are asked about.
+    pub(super) const fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
+    /// Whether whoever fetches waits for what comes next.
+    pub(super) const fn in_order(&self) -> bool {
+        self.in_order
+    }
+
+    /// What its sessions need.
+    pub(super) fn context(&self) -> SessionContext {
+        self.context.clone()
+    }
+
+    /// Whether the peer at the other end moved nothing when it was asked before.
+    pub(super) fn is_suspect(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.is_suspect)
     }
 
     /// Adds a peer that may have the content, whoever named it.
@@ -175,13 +208,19 @@ impl Peers {
             chunks: 0,
             wasted_bytes: 0,
             ended: None,
+            work: PeerWork::default(),
         });
         share.address = address.to_string();
         share.ended = None;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(session::run(id, session, self.context.clone(), inbox));
-        self.sessions.insert(id, Running { peer, address, commands });
+        let is_suspect = self.bans.is_on_probation(&peer, Instant::now());
+        self.sessions.insert(id, Running { peer, address, commands, is_suspect });
+        if self.with.len() == SESSIONS_TOLD {
+            self.with.pop_front();
+        }
+        self.with.push_back((id, peer));
         id
     }
 
@@ -197,9 +236,9 @@ impl Peers {
         };
         let now = Instant::now();
         let words = match reason {
-            CloseReason::BadChunk => "sent a chunk that does not match its hash: banned",
-            CloseReason::BadNode => "sent a manifest node that does not match its hash: banned",
-            CloseReason::Unasked => "kept sending what nobody had asked for: banned",
+            CloseReason::BadChunk => "sent a chunk that does not match its hash: banned for 10 minutes",
+            CloseReason::BadNode => "sent a manifest node that does not match its hash: banned for 10 minutes",
+            CloseReason::Unasked => "kept sending what nobody had asked for: banned for 10 minutes",
             CloseReason::NoProgress => "was asked several times and sent nothing",
         };
         tracing::info!(peer = %session.peer, reason = words, "session ended");
@@ -208,6 +247,7 @@ impl Peers {
             self.bans.ban(session.peer, now);
             self.candidates.banned(&session.peer);
         } else {
+            self.bans.put_on_probation(session.peer, now);
             self.candidates.failed(&session.peer, words.to_owned(), REST_AFTER_CLOSE, now);
         }
     }
@@ -231,7 +271,11 @@ impl Peers {
 
     /// Counts a chunk that was kept.
     pub(super) fn count_kept(&mut self, id: SessionId, bytes: u64) -> Option<PeerId> {
-        let peer = self.sessions.get(&id)?.peer;
+        let session = self.sessions.get_mut(&id)?;
+        let peer = session.peer;
+        if std::mem::take(&mut session.is_suspect) {
+            self.bans.end_probation(&peer);
+        }
         self.candidates.did_well(&peer);
         let share = self.shares.get_mut(&peer)?;
         share.bytes += bytes;
@@ -251,6 +295,11 @@ impl Peers {
     /// Who is at the other end of a session.
     pub(super) fn peer_of(&self, id: SessionId) -> Option<PeerId> {
         self.sessions.get(&id).map(|session| session.peer)
+    }
+
+    /// Who is or was at the other end of a session, if that is not too long ago.
+    pub(super) fn was(&self, id: SessionId) -> Option<PeerId> {
+        self.with.iter().rev().find(|(with, _)| *with == id).map(|(_, peer)| *peer)
     }
 
     /// How many sessions are open.

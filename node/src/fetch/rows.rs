@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use shoal_protocol::availability::ChunkIndex;
+use shoal_protocol::hash::ChunkId;
 use shoal_protocol::manifest::{ChunkLeaf, ChunkRow};
 
 /// A row and where its chunk begins in the content's stream.
@@ -47,6 +48,13 @@ impl Rows {
         let leaves = self.leaves.read().unwrap_or_else(PoisonError::into_inner);
         let (first, leaf) = leaves.range(..=index.0).next_back()?;
         leaf.rows.get(usize::try_from(index.0 - first).ok()?).copied()
+    }
+
+    /// Every chunk of the leaves, here or not.
+    pub(super) fn all(&self) -> Vec<(ChunkIndex, ChunkId)> {
+        let leaves = self.leaves.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = leaves.iter().flat_map(|(first, leaf)| (*first..).zip(leaf.rows.iter()));
+        rows.map(|(index, placed)| (ChunkIndex(index), placed.row.id)).collect()
     }
 
     /// Notes that a chunk that was missing is here.

@@ -18,12 +18,16 @@ use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::rows::Rows;
+use super::translation::Translation;
 use crate::frames::{FrameError, FrameReader, deadline, write_all};
 use crate::limiter::Limiter;
 use crate::network::{Address, Network, OpenError, PeerId, TransferStream};
 
 /// A frame that is not whole counts as progress each time so many more bytes of it are here.
 const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// The index of a chunk that the content does not have.
+const NOWHERE: ChunkIndex = ChunkIndex(u64::MAX);
 
 /// What happened in a session.
 #[derive(Debug)]
@@ -123,6 +127,8 @@ async fn first_message(
 #[derive(Debug, Clone)]
 pub(super) struct SessionContext {
     pub(super) rows: Arc<Rows>,
+    /// Where the other end speaks of a base.
+    pub(super) translation: Option<Arc<Translation>>,
     /// Bounds the bytes of chunks that are verified and not yet stored.
     pub(super) queue: Arc<Semaphore>,
     /// Limits of the node and of this fetch.
@@ -204,6 +210,11 @@ async fn read(
 /// Looks at a chunk's bytes, and waits until there is room for them.
 async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: Bytes) -> SessionEvent {
     let length = bytes.len();
+    let ours = match &context.translation {
+        None => Some(index),
+        Some(translation) => translation.ours(index),
+    };
+    let index = ours.unwrap_or(NOWHERE);
     let Some(placed) = context.rows.find(index) else {
         return SessionEvent::Unneeded { index, bytes: length };
     };

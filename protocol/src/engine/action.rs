@@ -9,6 +9,22 @@ use crate::hash::NodeId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u32);
 
+/// What is known of a session when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Whether it can be asked for manifest nodes: not where it is about another content that shares chunks.
+    pub gives_nodes: bool,
+    /// Whether the peer has been asked before and moved nothing: then it has to deliver one thing before it is asked
+    /// for more, and one missed deadline ends it.
+    pub on_probation: bool,
+}
+
+impl Default for Newcomer {
+    fn default() -> Self {
+        Self { gives_nodes: true, on_probation: false }
+    }
+}
+
 /// Something for the shell to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -107,6 +123,20 @@ impl Wait {
         Self::BackOff,
         Self::Probing,
     ];
+
+    /// What it is called in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Receiving => "receiving",
+            Self::Nodes => "nodes",
+            Self::NoAvailability => "no_availability",
+            Self::NothingToAsk => "nothing_to_ask",
+            Self::Budget => "budget",
+            Self::Busy => "busy",
+            Self::BackOff => "back_off",
+            Self::Probing => "probing",
+        }
+    }
 }
 
 /// Why a fetch as a whole does not move.

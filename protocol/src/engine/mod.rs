@@ -22,6 +22,7 @@
 
 mod action;
 mod arrivals;
+mod budget;
 mod chunks;
 mod config;
 mod deadline;
@@ -45,7 +46,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-pub use action::{Action, ChunkVerdict, CloseReason, SessionId, Stall, Wait};
+pub use action::{Action, ChunkVerdict, CloseReason, Newcomer, SessionId, Stall, Wait};
+pub use budget::{Claim, Priority, shares};
 pub use config::{EngineConfig, Order};
 pub use report::{Counters, Progress, SessionReport};
 
@@ -111,9 +113,48 @@ impl Engine {
 
     /// A server has accepted the session: it may be asked from now on.
     pub fn handle_opened(&mut self, session: SessionId, now: Duration) {
-        self.sessions.entry(session).or_insert_with(|| Session::new(self.chunk_count, now));
+        self.handle_newcomer(session, Newcomer::default(), now);
+    }
+
+    /// The same, for a session of which something is known.
+    pub fn handle_newcomer(&mut self, session: SessionId, newcomer: Newcomer, now: Duration) {
+        let faults_before_the_end = self.config.max_faults.saturating_sub(1);
+        self.sessions.entry(session).or_insert_with(|| {
+            let mut session = Session::new(self.chunk_count, now);
+            session.gives_nodes = newcomer.gives_nodes;
+            if newcomer.on_probation {
+                (session.health, session.faults) = (Health::Probing, faults_before_the_end);
+            }
+            session
+        });
         self.nodes.changed = true;
         self.line_up_all();
+    }
+
+    /// From now on so many bytes may be in flight over all sessions. What is in flight beyond that stays.
+    pub fn set_budget(&mut self, bytes: u64, _now: Duration) {
+        let grown = bytes > self.config.budget_bytes;
+        self.config.budget_bytes = bytes;
+        if grown {
+            for id in std::mem::take(&mut self.budget_line) {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.lacks_budget = false;
+                }
+            }
+            self.line_up_all();
+        }
+    }
+
+    /// What could be put to use in flight: the windows of all sessions that have something to give.
+    pub fn wanted_bytes(&self) -> u64 {
+        let config = &self.config;
+        let gives = |session: &&Session| !session.queue.is_empty() || session.lacks_budget;
+        let windows = self
+            .sessions
+            .values()
+            .filter(gives)
+            .map(|session| session.meter.window_bytes(config, u64::MAX).max(session.queue.bytes()));
+        windows.fold(0, u64::saturating_add).min(self.table.missing_bytes)
     }
 
     /// A session has ended; what was in flight from it goes to others.
@@ -201,6 +242,11 @@ impl Engine {
     /// Whether all layout has been handed in and every chunk of it is held.
     pub const fn is_complete(&self) -> bool {
         self.layout_finished && self.table.missing_chunks == 0
+    }
+
+    /// Bytes that may be in flight over all sessions.
+    pub const fn budget_bytes(&self) -> u64 {
+        self.config.budget_bytes
     }
 
     /// How far the fetch is.

@@ -126,7 +126,7 @@ impl Engine {
                     Health::Probing => session.is_idle(),
                     Health::Busy { .. } | Health::BackOff { .. } => false,
                 };
-                room && !want.asked.contains(id) && !want.refused.contains(id)
+                room && session.gives_nodes && !want.asked.contains(id) && !want.refused.contains(id)
             })
             .map(|(id, session)| {
                 let slow = session.silence(now) > self.config.node_hedge;

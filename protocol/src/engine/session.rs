@@ -48,6 +48,7 @@ pub(super) struct Session {
     pub(super) queue: Queue,
     /// Nodes in flight.
     pub(super) nodes: BTreeSet<NodeId>,
+    pub(super) gives_nodes: bool,
     pub(super) health: Health,
     pub(super) faults: u32,
     pub(super) meter: RateMeter,
@@ -82,6 +83,7 @@ impl Session {
             holding: Holding::new(chunk_count),
             queue: Queue::default(),
             nodes: BTreeSet::new(),
+            gives_nodes: true,
             health: Health::Ready,
             faults: 0,
             meter: RateMeter::default(),

@@ -41,6 +41,9 @@ pub enum BenchError {
         /// MiB that it takes.
         needed: u64,
     },
+    /// A part of the measurement itself did not start or broke off.
+    #[error("a part of the measurement failed: {0}")]
+    Part(String),
     /// Stopped with Ctrl-C.
     #[error("interrupted; nothing is left")]
     Interrupted,

@@ -132,9 +132,23 @@ impl Lab {
         source: &Path,
         output: &Path,
     ) -> Result<(f64, Fetched), BenchError> {
+        self.fetch_from(cluster, node, what, Vec::new(), source, output).await
+    }
+
+    /// The same, with peers that are named.
+    pub(super) async fn fetch_from(
+        &self,
+        cluster: &Cluster,
+        node: usize,
+        what: &str,
+        peers: Vec<String>,
+        source: &Path,
+        output: &Path,
+    ) -> Result<(f64, Fetched), BenchError> {
         let shoal = cluster.node(node).shoal();
+        let options = FetchOptions { peers, ..FetchOptions::default() };
         let started = Instant::now();
-        let fetched = shoal.fetch(what, output, &FetchOptions::default()).await?;
+        let fetched = shoal.fetch(what, output, &options).await?;
         let seconds = started.elapsed().as_secs_f64();
         let read = |path: &Path| Tree::read(path).map_err(BenchError::file(path));
         match read(source)?.differences(&read(output)?).first() {

@@ -1,4 +1,4 @@
-//! Four providers that may each give 20 MB/s: how much of the 80 arrives.
+//! Four providers with limits on what they may give: how much of the sum arrives.
 
 use shoal_testnet::cluster::NodeOptions;
 use shoal_testnet::content;
@@ -8,26 +8,31 @@ use super::lab::{Lab, Medium, remove};
 use super::measure::{Runs, rate};
 use super::report::{Bar, Row};
 
-const PROVIDERS: usize = 4;
-const RATE: u64 = 20_000_000;
-const BYTES: u64 = 400_000_000;
+const MB: u64 = 1_000_000;
+const BYTES: u64 = 400 * MB;
 
-/// One row.
-pub(super) async fn measure(lab: &mut Lab) -> Result<Row, BenchError> {
+/// Two rows: providers of the same rate, and of different ones.
+pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
+    let equal = row(lab, "each limited to 20 MB/s", [20 * MB; 4]).await?;
+    let unequal = row(lab, "limited to 5, 10, 20 and 40 MB/s", [5 * MB, 10 * MB, 20 * MB, 40 * MB]).await?;
+    Ok(vec![equal, unequal])
+}
+
+async fn row(lab: &mut Lab, limits: &str, rates: [u64; 4]) -> Result<Row, BenchError> {
     let bytes = lab.bytes(BYTES);
-    let folder = lab.folder(Medium::Memory, bytes * (PROVIDERS as u64 + 4))?;
+    let folder = lab.folder(Medium::Memory, bytes * (rates.len() as u64 + 4))?;
     let source = folder.path().join("source");
     content::write_file(&source, bytes, 2).map_err(BenchError::file(&source))?;
-    let limited = NodeOptions { limit_up: Some(RATE), ..NodeOptions::default() };
-    let mut cluster = lab.publisher(folder.path(), limited.clone()).await?;
-    for _ in 1..PROVIDERS {
-        cluster.add(limited.clone()).await?;
+    let limited = |rate| NodeOptions { limit_up: Some(rate), ..NodeOptions::default() };
+    let mut cluster = lab.publisher(folder.path(), limited(rates[0])).await?;
+    for rate in &rates[1..] {
+        cluster.add(limited(*rate)).await?;
     }
     let mut hash = String::new();
-    for node in 0..PROVIDERS {
+    for node in 0..rates.len() {
         hash = cluster.node(node).shoal().publish(&source).await?.hash.to_string();
     }
-    let addresses = (0..PROVIDERS).filter_map(|node| cluster.node(node).addresses().first().cloned());
+    let addresses = (0..rates.len()).filter_map(|node| cluster.node(node).addresses().first().cloned());
     let hints: Vec<String> = addresses.map(|address| format!("peer={address}")).collect();
     let link = format!("shoal:{hash}?{}", hints.join("&"));
     let (mut ours, mut waste) = (Runs::default(), Runs::default());
@@ -40,7 +45,7 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Row, BenchError> {
         remove(&output)?;
         lab.discard(&mut cluster, node).await?;
     }
-    let full_rate = (PROVIDERS as u64 * RATE) as f64 / 1e6;
+    let full_rate = rates.iter().sum::<u64>() as f64 / 1e6;
     let detail = format!(
         "{:.1} of {full_rate:.0} MB/s, {:.1} s; {:.1} % came in vain",
         rate(bytes, ours.median()),
@@ -48,6 +53,6 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Row, BenchError> {
         waste.median(),
     );
     let shares = ours.map(|seconds| rate(bytes, seconds) / full_rate * 100.0);
-    let what = format!("{PROVIDERS} providers, each limited to 20 MB/s, {} MB", bytes / 1_000_000);
+    let what = format!("{} providers, {limits}, {} MB", rates.len(), bytes / MB);
     Ok(lab.judged(Row::plain(what, shares, "%", Bar::AtLeast(95.0)).with_detail(detail)))
 }

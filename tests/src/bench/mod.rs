@@ -6,9 +6,11 @@
 //! again on disk. All that is made goes away with the run.
 
 mod crowd;
+mod delta;
 mod error;
 mod fetch;
 mod floors;
+mod hostile;
 mod lab;
 mod limited;
 mod measure;
@@ -46,7 +48,9 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
                 rows
             }
             Figure::RawStream => vec![raw_stream::measure(&lab).await?],
-            Figure::Limited => vec![limited::measure(&mut lab).await?],
+            Figure::Limited => limited::measure(&mut lab).await?,
+            Figure::Hostile => hostile::measure(&mut lab).await?,
+            Figure::Delta => delta::measure(&mut lab).await?,
             Figure::Crowd => crowd::measure(&mut lab).await?,
             Figure::Publish => publish::measure(&mut lab).await?,
             Figure::SmallFiles => small_files::measure(&mut lab).await?,

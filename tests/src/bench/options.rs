@@ -38,10 +38,14 @@ pub enum Figure {
     Fetch,
     /// The raw transfer stream against plain rustls
     RawStream,
-    /// Four providers of 20 MB/s each
+    /// Four providers of 20 MB/s each, and of 5 to 40
     Limited,
     /// One seeder and eight leechers that begin at once, 20 MB/s each
     Crowd,
+    /// One honest provider among silent, dripping and lying ones
+    Hostile,
+    /// The next version of 1 GiB with scattered edits
+    Delta,
     /// Publishing 1 GiB, and what it takes on disk
     Publish,
     /// Publishing and fetching a tree of 10,000 x 10 KiB
@@ -68,6 +72,8 @@ impl Figure {
             Self::RawStream => "raw transfer stream",
             Self::Limited => "four limited providers",
             Self::Crowd => "flash crowd",
+            Self::Hostile => "one honest provider among others",
+            Self::Delta => "the next version",
             Self::Publish => "publish",
             Self::SmallFiles => "tree of small files",
             Self::Memory => "resident memory",

@@ -1,8 +1,8 @@
 //! A libp2p peer of stock parts that serves one content in its own way.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -196,7 +196,8 @@ impl LyingPeer {
         tasks.spawn(async move {
             let mut sessions = JoinSet::new();
             while let Some((requester, stream)) = inbound.next().await {
-                let session = Session { served: served.clone(), behaviour, own: peer, chunks_sent: sent.clone() };
+                let (served, chunks_sent) = (served.clone(), sent.clone());
+                let session = Session { served, behaviour, own: peer, chunks_sent, first: OnceLock::new() };
                 // How a session ends is the requester's affair: it is what the tests look at.
                 sessions.spawn(timeout(SESSION_DEADLINE, session.serve(requester, stream)));
             }

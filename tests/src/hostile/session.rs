@@ -1,13 +1,14 @@
 //! The serving end of one session, honest or not.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::AsyncReadExt;
 use libp2p::{PeerId, Stream};
-use shoal_protocol::availability::{Availability, ChunkRange};
+use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
 use shoal_protocol::wire::{
     CloseCode, Direction, NoChunksReason, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
@@ -25,6 +26,12 @@ pub enum Behaviour {
     WrongChunks,
     /// Sends every chunk half as long as it should be.
     ShortChunks,
+    /// Sends every chunk under the index of the one before.
+    WrongIndex,
+    /// Sends the first chunk that it was asked for, again and again.
+    Replays,
+    /// Sends a byte a second.
+    Drips,
     /// Sends every manifest node with one bit turned.
     WrongNodes,
     /// Says it has everything and then answers nothing.
@@ -47,6 +54,8 @@ pub(super) struct Session {
     pub(super) behaviour: Behaviour,
     pub(super) own: PeerId,
     pub(super) chunks_sent: Arc<AtomicU64>,
+    /// The first chunk that was wanted.
+    pub(super) first: OnceLock<ChunkIndex>,
 }
 
 impl Session {
@@ -69,10 +78,26 @@ impl Session {
                 Some(_) | None => {}
             }
             frames::write(&mut stream, &mut out).await?;
+            if self.behaviour == Behaviour::Drips && self.chunks_sent.load(Ordering::Relaxed) > 0 {
+                return self.drip(&mut stream).await;
+            }
             if matches!(self.behaviour, Behaviour::Endless | Behaviour::Noise) {
                 // Whatever is asked after that, the session should have ended.
                 let _ = stream.read(&mut [0; 1]).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Begins a chunk, and never ends it.
+    async fn drip(&self, stream: &mut Stream) -> io::Result<()> {
+        let mut frame = BytesMut::new();
+        let bytes = self.served.chunks.first().cloned().unwrap_or_default();
+        ServerMessage::Chunk { index: ChunkIndex(0), codec: 0, bytes }.encode(&mut frame);
+        for byte in frame {
+            futures::AsyncWriteExt::write_all(stream, &[byte]).await?;
+            futures::AsyncWriteExt::flush(stream).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Ok(())
     }
@@ -139,8 +164,19 @@ impl Session {
                 ServerMessage::NoChunks { reason: NoChunksReason::NotHeld, ranges }.encode(out);
                 continue;
             };
-            let mut bytes = chunk.to_vec();
+            let (mut bytes, mut index) = (chunk.to_vec(), index);
             match self.behaviour {
+                Behaviour::WrongIndex => index = ChunkIndex(index.0.saturating_sub(1)),
+                Behaviour::Replays => {
+                    let _ = self.first.set(index);
+                    index = self.first.get().copied().unwrap_or(index);
+                    let first = usize::try_from(index.0).ok().and_then(|first| self.served.chunks.get(first));
+                    bytes = first.map(|first| first.to_vec()).unwrap_or_default();
+                }
+                Behaviour::Drips => {
+                    self.chunks_sent.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
                 Behaviour::WrongChunks => bytes.first_mut().into_iter().for_each(|byte| *byte ^= 1),
                 Behaviour::ShortChunks => bytes.truncate(bytes.len().div_ceil(2)),
                 _ => {}

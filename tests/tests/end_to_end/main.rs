@@ -9,10 +9,12 @@
     reason = "a test fails by panicking and says on stdout why it is skipped"
 )]
 
+mod among;
 mod basics;
 mod crowd;
 mod demo;
 mod discovery;
+mod explain;
 mod faults;
 mod golden;
 mod hostile;

@@ -1,8 +1,9 @@
 //! Several providers at once: what each gives, and how little comes twice.
 
+use shoal_testnet::cluster::NodeOptions;
 use shoal_testnet::command::FetchOptions;
 
-use crate::support::{cluster, fetch_and_compare, run, sample};
+use crate::support::{MIB, cluster, cluster_with, fetch_and_compare, run, sample};
 
 #[test]
 fn small_contents_from_several_peers_come_once() {
@@ -22,5 +23,24 @@ fn small_contents_from_several_peers_come_once() {
             let allowed = (bytes / 100).max(256 * 1024);
             assert!(fetched.wasted_bytes <= allowed, "{} of {bytes} bytes came twice", fetched.wasted_bytes);
         }
+    });
+}
+
+#[test]
+fn two_fetches_of_one_content_share_what_comes() {
+    run(async {
+        let slow = NodeOptions { limit_up: Some(8 * MIB), ..NodeOptions::default() };
+        let cluster = cluster_with(2, slow).await;
+        let file = sample(cluster.folder(), "file", 40 * MIB, 1);
+        let hash = cluster.node(0).shoal().publish(&file).await.unwrap().hash.to_string();
+        let shoal = cluster.node(1).shoal();
+        let (first, second) = (cluster.folder().join("first"), cluster.folder().join("second"));
+        let (first, second) = tokio::join!(
+            fetch_and_compare(&shoal, &hash, &first, FetchOptions::default(), &file),
+            fetch_and_compare(&shoal, &hash, &second, FetchOptions::default(), &file),
+        );
+        // What both have in flight when it comes, and what is not durable yet, may come twice.
+        let came = first.fetched_bytes + second.fetched_bytes;
+        assert!(came <= first.bytes + first.bytes / 2, "{came} bytes came of {}", first.bytes);
     });
 }

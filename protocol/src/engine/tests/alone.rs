@@ -342,3 +342,42 @@ fn a_node_is_raced_and_asked_for_again_where_it_was_refused() {
     assert!(!engine.handle_node(A, &node(1), 100, at(1311)));
     assert_eq!(engine.progress().node_bytes, 100);
 }
+
+#[test]
+fn who_is_on_probation_has_one_chance_with_one_chunk() {
+    let mut engine = engine(40, &[]);
+    let part = AvailabilityPart { start: ChunkIndex(0), count: 40, chunks: PartChunks::All };
+    engine.handle_newcomer(A, Newcomer { on_probation: true, ..Newcomer::default() }, at(0));
+    engine.handle_availability(A, &part, at(0));
+    assert_eq!(wanted(&actions(&mut engine, at(0)), A).len(), 1);
+    assert_eq!(report(&engine, A).wait, Wait::Probing);
+    assert_eq!(actions(&mut engine, at(5000)), [Action::Close { session: A, reason: CloseReason::NoProgress }]);
+    engine.handle_newcomer(B, Newcomer { on_probation: true, ..Newcomer::default() }, at(6000));
+    engine.handle_availability(B, &part, at(6000));
+    let first = wanted(&actions(&mut engine, at(6000)), B)[0];
+    chunk(&mut engine, B, first, 6010);
+    assert_eq!(wanted(&actions(&mut engine, at(6010)), B).len(), 10, "it is asked like any other again");
+}
+
+#[test]
+fn who_has_no_nodes_is_asked_for_none() {
+    let mut engine = engine(0, &[]);
+    engine.handle_newcomer(A, Newcomer { gives_nodes: false, ..Newcomer::default() }, at(0));
+    engine.want_node(node(1), at(0));
+    assert_eq!(actions(&mut engine, at(0)), []);
+    engine.handle_opened(B, at(1));
+    assert_eq!(actions(&mut engine, at(1)), [Action::WantNodes { session: B, ids: vec![node(1)] }]);
+}
+
+#[test]
+fn a_smaller_budget_is_kept_to_and_a_larger_one_used() {
+    let mut engine = engine(400, &[A]);
+    engine.set_budget(u64::from(LEN) * 3, at(0));
+    assert_eq!(wanted(&actions(&mut engine, at(0)), A).len(), 3);
+    assert_eq!(report(&engine, A).wait, Wait::Receiving);
+    engine.set_budget(u64::from(LEN) * 30, at(1));
+    assert_eq!(wanted(&actions(&mut engine, at(1)), A).len(), 7, "up to the first window");
+    engine.set_budget(u64::from(LEN), at(2));
+    assert_eq!(actions(&mut engine, at(2)), [], "what is in flight stays");
+    assert_eq!(engine.progress().in_flight_bytes, u64::from(LEN) * 10);
+}

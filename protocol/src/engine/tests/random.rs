@@ -9,7 +9,7 @@ use super::super::slots::random_below;
 use super::super::*;
 use super::peer::{Nature, Peer};
 use super::rates::lens;
-use super::world::World;
+use super::world::{Event, World};
 use crate::availability::{Availability, ChunkRange};
 
 const CASES: u64 = 1000;
@@ -98,6 +98,12 @@ fn case(seed: u64) -> World {
         config.look_ahead_chunks = 300;
     }
     let mut world = World::new(config, seed, lens(chunks, seed), peers);
+    if dice.below(4) == 0 {
+        for _ in 0..dice.below(20) {
+            // Never less than what each fetch gets at least.
+            world.at(dice.millis(9000), Event::Budget((1 << 20) + (1 << dice.below(26))));
+        }
+    }
     world.node_chain = 1 + dice.below(4) as u64;
     for index in 0..chunks {
         if dice.below(20) == 0 {

@@ -21,6 +21,7 @@ pub(super) enum Event {
     Node(SessionId, NodeId),
     Busy(SessionId),
     Decline(SessionId, ChunkIndex),
+    Budget(u64),
     Timer,
 }
 
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) keeps_log: bool,
     pub(super) polls: u64,
     pub(super) most_in_flight: u64,
+    in_flight_before: u64,
     pub(super) order_held: Vec<u64>,
 }
 
@@ -71,6 +73,7 @@ impl World {
             keeps_log: false,
             polls: 0,
             most_in_flight: 0,
+            in_flight_before: 0,
             order_held: Vec::new(),
         };
         for at in 0..world.peers.len() {
@@ -165,7 +168,9 @@ impl World {
             }
         }
         self.most_in_flight = self.most_in_flight.max(self.engine.progress().in_flight_bytes);
-        assert!(self.engine.progress().in_flight_bytes <= self.engine.config.budget_bytes, "over the budget");
+        let in_flight = self.engine.progress().in_flight_bytes;
+        assert!(in_flight <= self.engine.config.budget_bytes.max(self.in_flight_before), "over the budget");
+        self.in_flight_before = in_flight;
     }
 
     fn feed_layout(&mut self) {
@@ -219,6 +224,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Timer => {}
+            Event::Budget(bytes) => self.engine.set_budget(bytes, self.now),
             Event::Open(at) => self.open(at),
             Event::End(at) => {
                 let ends: Vec<_> =

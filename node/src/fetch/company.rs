@@ -1,0 +1,70 @@
+//! What a fetch tells others of itself, and what it learns from other sessions of the node.
+
+use std::time::Instant;
+
+use shoal_protocol::engine::{Newcomer, SessionId};
+
+use super::candidates::Source;
+use super::coordinator::Coordinator;
+use super::peers::Dialled;
+use super::room::least_useful;
+use crate::config::MAX_FETCH_SESSIONS;
+
+impl Coordinator<'_> {
+    /// Tells the DHT that there is something to get here, once.
+    pub(super) fn announce(&mut self) {
+        if !std::mem::replace(&mut self.is_announced, true) {
+            let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
+            // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
+            // network bounds how long it takes.
+            tokio::spawn(async move {
+                if let Err(error) = network.announce(key).await {
+                    tracing::warn!(%error, "cannot announce what is being fetched");
+                }
+            });
+        }
+    }
+
+    pub(super) fn look_at_swarm(&mut self) {
+        let me = self.fetching.network.local_peer();
+        for other in self.fetching.swarms.known(&self.job.hash, &me, MAX_FETCH_SESSIONS, Instant::now()) {
+            self.peers.suggest(other.peer, other.addresses, Source::Swarm);
+        }
+    }
+
+    pub(super) async fn handle_dialled(&mut self, dialled: Dialled) {
+        match dialled {
+            Dialled::Opened(id) => {
+                if !std::mem::replace(&mut self.ever_opened, true) {
+                    self.last_progress = Instant::now();
+                }
+                let newcomer = Newcomer { gives_nodes: true, on_probation: self.peers.is_suspect(id) };
+                self.engine.handle_newcomer(id, newcomer, self.now());
+                self.greet_swarm(id).await;
+            }
+            Dialled::Named => self.look_at_swarm(),
+            Dialled::Failed => {}
+        }
+    }
+
+    /// Ends a session that has been of no use, if a peer that has not been asked yet waits for its place. A peer that
+    /// gave way counts as one that failed, so it makes nobody give way in turn.
+    pub(super) fn make_room(&mut self) {
+        if self.peers.is_crowded()
+            && let Some(id) = least_useful(&self.engine.sessions(self.now()))
+            && self.peers.closed(id, "it had nothing to give, and gave way to another peer")
+        {
+            self.engine.handle_closed(id, self.now());
+        }
+    }
+
+    /// Remembers a peer that has proven itself, by the addresses that others can dial.
+    pub(super) async fn greet_swarm(&mut self, id: SessionId) {
+        let peers = self.peers_of(id);
+        let hash = peers.hash();
+        if let Some(peer) = peers.peer_of(id) {
+            let addresses = self.fetching.network.addresses_of(&peer).await.unwrap_or_default();
+            self.fetching.swarms.saw(hash, peer, addresses, Instant::now());
+        }
+    }
+}
