@@ -18,8 +18,9 @@ use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Failure, FetchRequest, Fetched, Identity, PeerInfo,
-    PublishRequest, Published, Status,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Failure,
+    FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, Published, Removed, Status,
+    Unpinned,
 };
 
 /// Longest answer to a plain question.
@@ -194,6 +195,22 @@ impl Service for Client {
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
         self.post("/v1/fetch", "the output path", &request)
+    }
+
+    fn pin(&self, request: PinRequest) -> Events<Pinned> {
+        self.post("/v1/pin", "a name", &request)
+    }
+
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned> {
+        self.post("/v1/unpin", "a hash", &request)
+    }
+
+    fn remove(&self, request: ContentRequest) -> Events<Removed> {
+        self.post("/v1/remove", "a hash", &request)
+    }
+
+    fn collect(&self, request: CollectRequest) -> Events<Collected> {
+        self.post("/v1/gc", "a request", &request)
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -17,7 +17,7 @@ use crate::api::{PeerShare, Progress};
 use crate::contents::{Live, Registration};
 use crate::network::{Address, PeerId};
 use crate::output::Leftovers;
-use crate::store::ManifestRecord;
+use crate::store::{Hold, ManifestRecord};
 
 /// How far a reader's fetch runs ahead of what is held.
 const READ_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) progress: watch::Sender<Progress>,
     /// Told what a person should know; what does not fit is dropped.
     pub(crate) notes: mpsc::Sender<String>,
+    /// Keeps what is found and fetched from the collector, and the content from eviction.
+    pub(crate) hold: Hold,
     /// What the store has recorded of the content.
     pub(crate) record: Option<ManifestRecord>,
 }

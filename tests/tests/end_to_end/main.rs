@@ -19,5 +19,6 @@ mod in_place;
 mod refusals;
 mod shapes;
 mod sharing;
+mod space;
 mod support;
 mod versions;
