@@ -77,6 +77,14 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// List what this node holds
     List,
+    /// Keep a content from eviction, fetching what is missing of it
+    Pin(PinArgs),
+    /// Let a content be evicted again; nothing is deleted by this
+    Unpin(TargetArgs),
+    /// Drop a content; refused while it is pinned, or being fetched or read
+    Rm(TargetArgs),
+    /// Give back room that no content needs
+    Gc(GcArgs),
     /// Run the node in the foreground until Ctrl-C or SIGTERM
     Daemon(DaemonArgs),
     /// Show this node's peer id and addresses
@@ -204,6 +212,32 @@ pub(crate) struct LsArgs {
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
+}
+
+/// `shoal pin`
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// The content: a hash or a link
+    #[arg(value_name = "HASH|LINK")]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+}
+
+/// `shoal unpin` and `shoal rm`
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The content: a hash or a link
+    #[arg(value_name = "HASH|LINK")]
+    pub(crate) target: Target,
+}
+
+/// `shoal gc`
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Where to look for what is not held.

@@ -26,7 +26,7 @@ impl StoreError {
         match self {
             Self::NoSpace { .. } => FailureKind::Denied,
             Self::Io { source, .. } => kind_of(source),
-            Self::Damaged { .. } | Self::WrongBytes { .. } => FailureKind::Integrity,
+            Self::Damaged { .. } | Self::WrongBytes { .. } | Self::Unsure { .. } => FailureKind::Integrity,
             _ => FailureKind::Failed,
         }
     }

@@ -27,6 +27,7 @@ mod rate;
 mod read;
 mod serve;
 mod service;
+mod space;
 #[doc(hidden)]
 pub mod store;
 mod swarm;

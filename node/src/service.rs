@@ -14,8 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind,
-    FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind, Fetched, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
@@ -77,6 +76,27 @@ impl Service for Node {
         let inner = Arc::clone(&self.inner);
         let transfer = transfer(request.hash, request.name.clone());
         self.inner.operations.events(Some(transfer), |reporter| async move { inner.fetch(request, reporter).await })
+    }
+
+    fn pin(&self, request: PinRequest) -> Events<Pinned> {
+        let inner = Arc::clone(&self.inner);
+        let transfer = transfer(request.hash, request.name.clone());
+        self.inner.operations.events(Some(transfer), |reporter| async move { inner.pin(request, reporter).await })
+    }
+
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.operations.events(None, |_| async move { inner.unpin(request).await })
+    }
+
+    fn remove(&self, request: ContentRequest) -> Events<Removed> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.operations.events(None, |reporter| async move { inner.remove(request, &reporter).await })
+    }
+
+    fn collect(&self, request: CollectRequest) -> Events<Collected> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.operations.events(None, |_| async move { inner.collect(request).await })
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {
@@ -181,6 +201,7 @@ impl Inner {
             notes: reporter.notes,
             bases: distinct_bases(request.hash, request.bases)?,
             priority: if request.background { Priority::Background } else { Priority::Waiting },
+            hold: self.store.hold(Some(request.hash)),
             record: None,
         };
         Ok(self.fetching.everything(job).await?)
@@ -195,7 +216,7 @@ impl Inner {
         let path = parse_path(&request.path)?;
         let (found, mut entries) = mpsc::channel::<PlacedEntry>(READ_QUEUE);
         let goal = Goal::Entries { path, sink: found };
-        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms, progress)?;
+        let mut job = quiet_job(&self.store, request.hash, goal, &request.peers, request.timeout_ms, progress)?;
         let run = async {
             let outcome = self.fetching.run(&mut job).await;
             // Ends the queue, so that whoever passes entries on ends too.
@@ -228,7 +249,7 @@ impl Inner {
         let path = parse_path(&request.path)?;
         let (reader, place) = Reader::new();
         let goal = Goal::Bytes { path, start: request.start.unwrap_or(0), end: request.end, reader };
-        let mut job = quiet_job(request.hash, goal, &request.peers, request.timeout_ms, progress)?;
+        let mut job = quiet_job(&self.store, request.hash, goal, &request.peers, request.timeout_ms, progress)?;
         let run = async { self.fetching.run(&mut job).await.map(drop) };
         let read = async {
             match place.await {
@@ -321,6 +342,7 @@ fn transfer(hash: ContentHash, name: Option<String>) -> TransferInfo {
 
 /// A job whose notes nobody follows.
 fn quiet_job(
+    store: &Store,
     hash: ContentHash,
     goal: Goal,
     peers: &[String],
@@ -339,12 +361,13 @@ fn quiet_job(
         notes,
         bases: Vec::new(),
         priority: Priority::Waiting,
+        hold: store.hold(Some(hash)),
         record: None,
     })
 }
 
 /// Reads addresses of peers; several of one peer are put together.
-fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
+pub(crate) fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
     let mut peers: BTreeMap<PeerId, Vec<Address>> = BTreeMap::new();
     for text in texts {
         let bad = |reason: String| FetchError::BadPeer { text: text.clone(), reason };

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind,
-    FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status,
-    TransferInfo,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -169,6 +167,35 @@ impl Service for Fake {
         };
         let note = Event::Note { message: "a provider is slow".into() };
         stream::iter([fetching, note, Event::Done(fetched)]).boxed()
+    }
+
+    fn pin(&self, request: PinRequest) -> Events<Pinned> {
+        let end = match request.hash == missing() {
+            true => Event::Error(not_found()),
+            false => Event::Done(Pinned { hash: request.hash, bytes: 2048, fetched_bytes: 1024 }),
+        };
+        stream::iter([end]).boxed()
+    }
+
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned> {
+        let end = match request.hash == missing() {
+            true => Event::Error(not_found()),
+            false => Event::Done(Unpinned { hash: request.hash }),
+        };
+        stream::iter([end]).boxed()
+    }
+
+    fn remove(&self, request: ContentRequest) -> Events<Removed> {
+        let end = match request.hash == missing() {
+            true => Event::Error(not_found()),
+            false => Event::Done(Removed { hash: request.hash, reclaimed_bytes: 2048 }),
+        };
+        stream::iter([end]).boxed()
+    }
+
+    fn collect(&self, request: CollectRequest) -> Events<Collected> {
+        let collected = Collected { dry_run: request.dry_run, reclaimed_bytes: 2048, ..Collected::default() };
+        stream::iter([Event::Done(collected)]).boxed()
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -5,13 +5,16 @@ mod config;
 mod daemon;
 mod explain;
 mod fetch;
+mod gc;
 mod help;
 mod id;
 mod list;
 mod ls;
 
 mod peers;
+mod pin;
 mod publish;
+mod rm;
 mod simulate;
 mod status;
 mod testnet;
@@ -23,12 +26,15 @@ mod tests;
 
 use std::time::Duration;
 
+use shoal_protocol::hash::ContentHash;
+
 use crate::args::{Arguments, Command, NetworkArgs};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::settings::{Environment, Flags, Settings};
 use crate::size::Limit;
-use crate::stop::Outcome;
+use crate::stop::{Outcome, Stop};
+use crate::target::Target;
 
 /// Runs one command to its end.
 pub(crate) async fn run(
@@ -45,6 +51,10 @@ pub(crate) async fn run(
         Command::Cat(args) => cat::run(args, &settings()?, output, interrupt).await,
         Command::Ls(args) => ls::run(args, &settings()?, output, interrupt).await,
         Command::List => list::run(&settings()?, output, interrupt).await,
+        Command::Pin(args) => pin::pin(args, &settings()?, output, interrupt).await,
+        Command::Unpin(args) => pin::unpin(&args.target, &settings()?, output, interrupt).await,
+        Command::Rm(args) => rm::run(&args.target, &settings()?, output, interrupt).await,
+        Command::Gc(args) => gc::run(&args, &settings()?, output, interrupt).await,
         Command::Daemon(_) => daemon::run(&settings()?, output, interrupt).await,
         Command::Id => id::run(&settings()?, output, interrupt).await,
         Command::Status => status::run(&settings()?, output, interrupt).await,
@@ -65,11 +75,20 @@ fn flags(arguments: &Arguments) -> Flags {
             // Its --limit-down is for the fetch, not for the node.
             Command::Fetch(args) => (args.network.clone(), args.timeout, None, None),
             Command::Cat(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
+            Command::Pin(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Ls(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Daemon(args) => (args.network.clone(), None, args.limit_up, args.limit_down),
             _ => (NetworkArgs::default(), None, None, None),
         };
     Flags { home: arguments.global.home.clone(), network, timeout, limit_up: up, limit_down: down }
+}
+
+/// A content as a whole, where a path in it makes no sense.
+fn whole(target: &Target, command: &str) -> Outcome<ContentHash> {
+    match target.path.as_str() {
+        "" => Ok(target.hash),
+        path => Err(Stop::usage(format!("{command} takes a whole content: leave out /{path}"))),
+    }
 }
 
 /// A timeout as the node takes it.

@@ -162,6 +162,26 @@ async fn flags_in_vain_are_told() {
 }
 
 #[tokio::test]
+async fn what_is_kept_and_given_back_is_told() {
+    let daemon = Daemon::start();
+    for (command, note) in
+        [("pin", "1.0 KiB fetched"), ("unpin", "not pinned"), ("rm", "2.0 KiB of the disk came back")]
+    {
+        let ended = shoal(&daemon, &format!("{command} {}", good())).await;
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, ""), "{command}");
+        assert!(ended.stderr.contains(note), "{command}: {}", ended.stderr);
+        let json = shoal(&daemon, &format!("{command} {} --json", good())).await.stdout;
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["hash"], good().to_string(), "{command}");
+        assert_eq!(shoal(&daemon, &format!("{command} {}", missing())).await.code(), 3, "{command}");
+        assert_eq!(shoal(&daemon, &format!("{command} {}/a", good())).await.code(), 2, "{command}");
+    }
+    assert!(shoal(&daemon, "gc").await.stdout.starts_with("2.0 KiB of the disk came back"));
+    let json = shoal(&daemon, "gc --dry-run --json").await.stdout;
+    let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    assert_eq!((&json["dry_run"], &json["reclaimed_bytes"]), (&true.into(), &2048.into()));
+}
+
+#[tokio::test]
 async fn a_second_daemon_is_refused() {
     let ended = shoal(&Daemon::start(), "--json daemon").await;
     assert_eq!((ended.code(), ended.stdout.as_str()), (1, ""));

@@ -19,8 +19,7 @@ use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Explained, Failure, FetchRequest, Fetched, Identity,
-    PeerInfo, PublishRequest, Published, Status,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned,
 };
 
 /// Longest answer to a plain question.
@@ -199,6 +198,22 @@ impl Service for Client {
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
         self.post("/v1/fetch", "the output path", &request)
+    }
+
+    fn pin(&self, request: PinRequest) -> Events<Pinned> {
+        self.post("/v1/pin", "a name", &request)
+    }
+
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned> {
+        self.post("/v1/unpin", "a hash", &request)
+    }
+
+    fn remove(&self, request: ContentRequest) -> Events<Removed> {
+        self.post("/v1/remove", "a hash", &request)
+    }
+
+    fn collect(&self, request: CollectRequest) -> Events<Collected> {
+        self.post("/v1/gc", "a request", &request)
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -10,8 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Events, Items, Service};
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind,
-    FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Progress, PublishRequest, Published, Status,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, Unpinned,
 };
 
 pub(super) fn hash() -> ContentHash {
@@ -122,6 +121,30 @@ impl Service for Fake {
             return stream::iter([Event::Progress(Progress::default()), Event::Error(failure())]).boxed();
         }
         self.endless()
+    }
+
+    fn pin(&self, request: PinRequest) -> Events<Pinned> {
+        self.note(&request);
+        stream::iter([Event::Done(Pinned { hash: request.hash, bytes: 7, fetched_bytes: 3 })]).boxed()
+    }
+
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned> {
+        self.note(&request);
+        stream::iter([Event::Done(Unpinned { hash: request.hash })]).boxed()
+    }
+
+    fn remove(&self, request: ContentRequest) -> Events<Removed> {
+        self.note(&request);
+        stream::iter([Event::Done(Removed { hash: request.hash, reclaimed_bytes: 9 })]).boxed()
+    }
+
+    fn collect(&self, request: CollectRequest) -> Events<Collected> {
+        self.note(request);
+        if self.fails {
+            return stream::iter([Event::Error(failure())]).boxed();
+        }
+        stream::iter([Event::Done(Collected { dry_run: request.dry_run, reclaimed_bytes: 5, ..Collected::default() })])
+            .boxed()
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -29,6 +29,10 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
         .route("/v1/contents", get(async |State(service): State<Arc<S>>| reply::value(service.contents().await)))
         .route("/v1/publish", post(publish::<S>))
         .route("/v1/fetch", post(fetch::<S>))
+        .route("/v1/pin", post(pin::<S>))
+        .route("/v1/unpin", post(unpin::<S>))
+        .route("/v1/remove", post(remove::<S>))
+        .route("/v1/gc", post(collect::<S>))
         .route("/v1/contents/{hash}/entries", get(entries::<S>))
         .route("/v1/contents/{hash}/bytes", get(bytes::<S>))
         .route("/v1/contents/{hash}/explain", get(explain::<S>))
@@ -48,6 +52,34 @@ async fn publish<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, 
 async fn fetch<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
     match parse(body) {
         Ok(request) => reply::events(service.fetch(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn pin<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.pin(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn unpin<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.unpin(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn remove<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.remove(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn collect<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.collect(request)).await,
         Err(failure) => reply::failure(&failure),
     }
 }

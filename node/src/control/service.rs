@@ -8,8 +8,7 @@ use futures::stream::BoxStream;
 use shoal_protocol::hash::ContentHash;
 
 use crate::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Explained, Failure, FetchRequest, Fetched, Identity,
-    PeerInfo, PublishRequest, Published, Status,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.
@@ -47,6 +46,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// Gets a content from peers and puts it at a path.
     fn fetch(&self, request: FetchRequest) -> Events<Fetched>;
+
+    /// Keeps a content from eviction, fetching what is missing of it.
+    fn pin(&self, request: PinRequest) -> Events<Pinned>;
+
+    /// Lets a content be evicted again.
+    fn unpin(&self, request: ContentRequest) -> Events<Unpinned>;
+
+    /// Drops a content, and gives its room back as far as that is cheap.
+    fn remove(&self, request: ContentRequest) -> Events<Removed>;
+
+    /// Gives back room that nothing needs.
+    fn collect(&self, request: CollectRequest) -> Events<Collected>;
 
     /// The entries of a content in the order of their paths, fetching manifest nodes that are not held.
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo>;

@@ -62,8 +62,9 @@ impl Coordinator<'_> {
     /// Takes nodes from the store; asks peers for those that are not there.
     async fn look_up(&mut self, ids: Vec<NodeId>) -> Result<(), FetchError> {
         self.cursor.asked(&ids);
-        let store = self.fetching.store.clone();
-        let read = spawn_blocking(move || ids.into_iter().map(|id| (id, store.read_node(&id))).collect::<Vec<_>>());
+        let (store, hold) = (self.fetching.store.clone(), self.job.hold.clone());
+        let find = move |id| (id, store.find_node(&id, &hold));
+        let read = spawn_blocking(move || ids.into_iter().map(find).collect::<Vec<_>>());
         for (id, read) in read.await.map_err(|_| FetchError::Broken)? {
             match read {
                 Ok(Some(bytes)) => {
@@ -123,8 +124,8 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
-        let store = self.fetching.store.clone();
-        let held = spawn_blocking(move || store.holds_chunks(&ids)).await.map_err(|_| FetchError::Broken)??;
+        let (store, hold) = (self.fetching.store.clone(), self.job.hold.clone());
+        let held = spawn_blocking(move || store.find_chunks(&ids, &hold)).await.map_err(|_| FetchError::Broken)??;
         let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
         self.sink.expect(&on_their_way);
         let missing = known.iter().filter(|known| !**known).count();

@@ -98,7 +98,7 @@ impl<'a> Coordinator<'a> {
             cursor: ManifestCursor::new(job.hash, job.goal.extent()),
             rows,
             repeats: Repeats::default(),
-            sink: Sink::new(&fetching.store),
+            sink: Sink::new(&fetching.store, job.hold.clone()),
             peers,
             lookup: Lookup::new(fetching.network.clone(), job.hash.discovery_key()),
             events,
@@ -348,7 +348,7 @@ impl<'a> Coordinator<'a> {
 
     async fn finish(mut self) -> Result<Outcome, FetchError> {
         let progress = self.engine.progress();
-        let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store));
+        let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store, self.job.hold.clone()));
         let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
         let written = sink.finish(live.as_ref()).await?;
         if !matches!(self.job.goal, Goal::Entries { .. } | Goal::Rows { .. }) {

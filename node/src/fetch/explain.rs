@@ -40,7 +40,7 @@ impl Coordinator<'_> {
             total_bytes: self.root.as_ref().map(|root| root.bytes),
             rate: self.rate.per_second(Instant::now()),
             peers: count(self.open_sessions()),
-            seeders: 0,
+            seeders: count(self.engine.seeders()),
             waits_for: self.waits_for(),
         });
         self.telling.tell(self.report());

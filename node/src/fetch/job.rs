@@ -19,7 +19,7 @@ use crate::config::MAX_BASES;
 use crate::contents::{Live, Registration};
 use crate::network::{Address, PeerId};
 use crate::output::Leftovers;
-use crate::store::ManifestRecord;
+use crate::store::{Hold, ManifestRecord};
 
 /// How far a reader's fetch runs ahead of what is held.
 const READ_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
@@ -49,6 +49,8 @@ pub(crate) struct Job {
     pub(crate) bases: Vec<ContentHash>,
     /// How much somebody wants it, beside others.
     pub(crate) priority: Priority,
+    /// Keeps what is found and fetched from the collector, and the content from eviction.
+    pub(crate) hold: Hold,
     /// What the store has recorded of the content.
     pub(crate) record: Option<ManifestRecord>,
 }

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::FetchError;
 use crate::output::{Keeper, KeptFile, OutputError};
-use crate::store::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile, Store};
+use crate::store::{FileNumber, FileStamp, Hold, InPlaceWriter, KeptChunk, NewFile, Store};
 
 /// Bytes after which a group is made durable, if the one before it is: what a crash costs a fetch that goes on, at
 /// most twice.
@@ -44,8 +44,8 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(store: &Store, keeper: Keeper) -> Self {
-        Self { writer: store.in_place_writer(), keeper, files: BTreeMap::new() }
+    pub(super) fn new(store: &Store, hold: Hold, keeper: Keeper) -> Self {
+        Self { writer: store.in_place_writer_under(hold), keeper, files: BTreeMap::new() }
     }
 
     /// The number of a file that has been made. Blocks.

@@ -155,7 +155,10 @@ impl Fetching {
         let now = unix_ms();
         match &mut job.record {
             Some(record) if record.state == ContentState::Complete => {
-                self.store.touch_manifest(job.hash, now).await?;
+                if !self.store.touch_manifest(job.hash, now).await? {
+                    // It was removed just before this fetch began.
+                    self.store.put_manifest(record.clone()).await?;
+                }
             }
             Some(record) => {
                 record.state = ContentState::Complete;

@@ -13,7 +13,7 @@ use super::keep::{Keeping, Kept};
 use super::writer::{OutputWriter, Piece, Written};
 use crate::contents::Live;
 use crate::output::{Keeper, Output};
-use crate::store::{Ingest, Seq, Store};
+use crate::store::{Hold, Ingest, Seq, Store};
 
 /// Runs of chunks that may wait to become durable before no more places are looked up, 24 bytes each. What the store
 /// has room for is far less; repeated chunks may stand at many places.
@@ -40,9 +40,9 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub(super) fn new(store: &Store) -> Self {
+    pub(super) fn new(store: &Store, hold: Hold) -> Self {
         Self {
-            ingest: store.ingest(),
+            ingest: store.ingest_under(hold),
             settled: store.settled(),
             output: None,
             written: Availability::new(0),
@@ -65,7 +65,7 @@ impl Sink {
         let keeping = self.keeper.clone().map(|keeper| {
             let (durable, kept) = watch::channel(0);
             self.kept = kept;
-            (Keeping::new(store, keeper), durable)
+            (Keeping::new(store, self.ingest.hold(), keeper), durable)
         });
         self.output = Some(OutputWriter::start(output, keeping));
         self.written = Availability::new(chunks);

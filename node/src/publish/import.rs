@@ -61,7 +61,7 @@ pub(crate) async fn import(
         .buffered(workers.min(QUEUE_BATCHES));
 
     let ingest = store.ingest();
-    let mut placer = in_place.then(|| Placer::new(store, &scan));
+    let mut placer = in_place.then(|| Placer::new(store, ingest.hold(), &scan));
     let mut manifest = match &*scan {
         Scan::File(_) => ManifestBuilder::new(ContentKind::File),
         Scan::Folder(_) => ManifestBuilder::new(ContentKind::Folder),
@@ -102,7 +102,7 @@ pub(crate) async fn import(
         added.bytes += placer.flush().await?.bytes;
     }
     let record = manifests::record(finished.hash, &finished.root, ContentState::Complete, name, unix_ms());
-    store.put_manifest(record).await?;
+    ingest.record(record).await?;
     Ok(Imported { hash: finished.hash, root: finished.root, new_bytes: added.bytes })
 }
 

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 use super::PublishError;
 use super::read::Origin;
 use super::scan::{Scan, Source};
-use crate::store::{Added, FileNumber, InPlaceWriter, KeptChunk, NewFile, Store};
+use crate::store::{Added, FileNumber, Hold, InPlaceWriter, KeptChunk, NewFile, Store};
 
 /// Chunks that are placed in one commit: 44 bytes each, and some 70 KiB of payload.
 const GROUP_CHUNKS: usize = 16 * 1024;
@@ -23,9 +23,9 @@ pub(super) struct Placer {
 }
 
 impl Placer {
-    pub(super) fn new(store: &Store, scan: &Scan) -> Self {
+    pub(super) fn new(store: &Store, hold: Hold, scan: &Scan) -> Self {
         let files = scan.large_files().cloned().collect();
-        Self { writer: Some(store.in_place_writer()), files, current: None, waiting: Vec::new() }
+        Self { writer: Some(store.in_place_writer_under(hold)), files, current: None, waiting: Vec::new() }
     }
 
     /// Places a chunk; durable after [`flush`](Self::flush).

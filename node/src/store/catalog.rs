@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Durability, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::Faults;
 use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
+use super::holds::Hold;
 use super::record::{ContentState, ManifestRecord};
 use super::rows::ID_BYTES;
 
@@ -33,13 +34,18 @@ pub(super) enum Change {
     Put(ManifestRecord),
     /// Notes that not all of it is held.
     Incomplete(ContentHash),
+    /// Pins or unpins.
+    Pin(ContentHash, bool),
     /// Forgets the record.
     Remove(ContentHash),
+    /// Forgets the record unless it is pinned.
+    RemoveUnpinned(ContentHash),
     /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
     Touch(ContentHash, u64),
 }
 
-type Request = (Change, oneshot::Sender<Result<bool, StoreError>>);
+/// A change, what is to be held until it is made, and who waits for it.
+type Request = (Change, Option<Hold>, oneshot::Sender<Result<bool, StoreError>>);
 
 /// The open catalog.
 #[derive(Debug)]
@@ -73,9 +79,14 @@ impl Catalog {
 
     /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
     pub(super) async fn change(&self, change: Change) -> Result<bool, StoreError> {
+        self.change_under(change, None).await
+    }
+
+    /// The same; what `hold` keeps is kept until the change is made, even if nobody waits for it any more.
+    pub(super) async fn change_under(&self, change: Change, hold: Option<Hold>) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        changes.ok_or(StoreError::Closed)?.send((change, reply)).await.map_err(|_| StoreError::Closed)?;
+        changes.ok_or(StoreError::Closed)?.send((change, hold, reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -110,11 +121,33 @@ impl Catalog {
         }
     }
 
-    /// Every record, in the order of the hashes.
+    /// Every record that can be read, in the order of the hashes.
     pub(super) fn records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
+        let (records, damaged) = self.look()?;
+        if damaged > 0 {
+            tracing::error!(damaged, file = %self.database.path().display(), "rows of the catalog are damaged");
+        }
+        Ok(records)
+    }
+
+    /// Every record, or an error if there was one that cannot be read: for whoever deletes what no record needs.
+    pub(super) fn all_records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
+        let (records, _) = self.look()?;
+        let rows = self.read(|transaction| {
+            Ok(transaction.open_table(RECORDS)?.len()?.max(transaction.open_table(COPIES)?.len()?))
+        })?;
+        // A damaged row is made good by its copy; one without is a content that nobody knows of any more.
+        if rows > records.len() as u64 {
+            return Err(StoreError::damaged(self.database.path(), "a record of a content is lost"));
+        }
+        Ok(records)
+    }
+
+    /// The records that can be read, and how many rows cannot.
+    fn look(&self) -> Result<(Vec<ManifestRecord>, u64), StoreError> {
         self.read(|transaction| {
             let mut records = BTreeMap::new();
-            let mut damaged = 0;
+            let mut damaged = 0u64;
             for table in [RECORDS, COPIES] {
                 for row in transaction.open_table(table)?.iter()? {
                     let (hash, value) = row?;
@@ -125,10 +158,7 @@ impl Catalog {
                     }
                 }
             }
-            if damaged > 0 {
-                tracing::error!(damaged, file = %self.database.path().display(), "rows of the catalog are damaged");
-            }
-            Ok(records.into_values().collect())
+            Ok((records.into_values().collect(), damaged))
         })
     }
 
@@ -158,7 +188,8 @@ impl Changes {
     pub(super) fn serve(mut self) {
         let mut batch = Vec::with_capacity(QUEUE);
         while self.requests.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            let (changes, replies): (Vec<Change>, Vec<_>) = batch.drain(..).unzip();
+            let parts = batch.drain(..).map(|(change, hold, reply)| (change, (hold, reply)));
+            let (changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
             let outcome = match self.commit(&changes) {
                 Err(error) if error.closes_handle() && !error.is_damage() => {
                     tracing::warn!(%error, "opening the catalog anew");
@@ -166,7 +197,7 @@ impl Changes {
                 }
                 outcome => outcome,
             };
-            for (at, reply) in replies.into_iter().enumerate() {
+            for (at, (_hold, reply)) in waiting.into_iter().enumerate() {
                 let found = outcome.as_ref().map(|found| found.get(at).copied().unwrap_or(false));
                 // Who asked may have gone; the change is made all the same.
                 let _ = reply.send(found.map_err(Clone::clone));
@@ -193,6 +224,7 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Troubl
             write_record(transaction, &record)
         }
         Change::Incomplete(hash) => change_record(transaction, hash, |record| record.state = ContentState::Fetching),
+        Change::Pin(hash, pinned) => change_record(transaction, hash, |record| record.pinned = *pinned),
         Change::Remove(hash) => {
             transaction.open_table(KEYS)?.remove(hash.discovery_key().as_bytes())?;
             let mut found = false;
@@ -201,6 +233,10 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Troubl
             }
             Ok(found)
         }
+        Change::RemoveUnpinned(hash) => match read_record(transaction, hash)? {
+            Some(record) if !record.pinned => apply(transaction, &Change::Remove(*hash)),
+            _ => Ok(false),
+        },
         Change::Touch(hash, now) => {
             change_record(transaction, hash, |record| record.last_used_unix_ms = record.last_used_unix_ms.max(*now))
         }

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shoal_protocol::hash::ContentHash;
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +74,19 @@ pub enum StoreError {
         /// How many it may have.
         limit: usize,
     },
+    /// What is garbage cannot be told, so nothing is collected.
+    #[error(
+        "nothing is collected, for it cannot be told what {hash} needs: {reason}; fetch it again, or remove it with `shoal rm`"
+    )]
+    Unsure {
+        /// The content.
+        hash: ContentHash,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The collector's work was overtaken by a fault of the index's file.
+    #[error("the index was opened anew after a fault while garbage was collected: try again")]
+    Overtaken,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

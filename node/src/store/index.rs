@@ -15,7 +15,8 @@ use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
 use super::in_place::FilePlace;
 use super::rows::{
-    Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow, Soundness,
+    Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, Kind, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow,
+    SegmentState, Soundness,
 };
 
 const OBJECTS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("objects");
@@ -58,10 +59,23 @@ pub(super) struct Indexed {
     pub(super) directory: Directory,
 }
 
+/// An object that is taken out of a segment.
+#[derive(Debug)]
+pub(super) struct Moving {
+    pub(super) id: ObjectId,
+    pub(super) kind: Kind,
+    pub(super) len: u32,
+    /// Where in the segment's stream it lies.
+    pub(super) offset: u64,
+    /// Where a verified copy of it lies.
+    pub(super) copy: Option<IndexRow>,
+}
+
 /// The open index.
 #[derive(Debug)]
 pub(super) struct Index {
     database: HomeDatabase,
+    in_memory: bool,
 }
 
 impl Index {
@@ -74,12 +88,13 @@ impl Index {
             transaction.open_table(SEGMENTS)?.len()?;
             Ok(())
         })?;
-        Ok(Self { database })
+        Ok(Self { database, in_memory: false })
     }
 
     /// An index in memory, in place of the one at `path`, which has no room to be opened.
     pub(super) fn in_memory(path: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
-        Ok(Self { database: HomeDatabase::in_memory(path, "index", cache_bytes, make_tables)? })
+        let database = HomeDatabase::in_memory(path, "index", cache_bytes, make_tables)?;
+        Ok(Self { database, in_memory: true })
     }
 
     /// What the index says of each of `ids`, in one snapshot.
@@ -158,10 +173,85 @@ impl Index {
         self.database.write(Durability::Immediate, |transaction| {
             let mut segments = transaction.open_table(SEGMENTS)?;
             let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
-            let row = SegmentRow { complete: true, ..known.transpose()?.unwrap_or_default() };
+            let row = SegmentRow { state: SegmentState::Complete, ..known.transpose()?.unwrap_or_default() };
             segments.insert(segment.0, &row.encode(segment))?;
             Ok(())
         })
+    }
+
+    /// Takes `objects` out of segment `from`: those with a copy lie there from now on, the rest is forgotten, but for
+    /// what is `needed` without having a copy: the numbers of these are returned. What is needed and damaged stays
+    /// known as that. `target` is the group with the copies. Not durable.
+    pub(super) fn relocate(
+        &self,
+        from: SegmentNumber,
+        objects: &[Moving],
+        target: Option<&Indexed>,
+        needed: impl Fn(&Moving) -> bool,
+    ) -> Result<Vec<usize>, StoreError> {
+        self.database.write(Durability::None, |transaction| {
+            let mut rows = transaction.open_table(OBJECTS)?;
+            if let Some(Indexed { segment, group, directory }) = target {
+                let mut segments = transaction.open_table(SEGMENTS)?;
+                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
+                let mut row = known.transpose()?.unwrap_or_default();
+                if *group != row.groups {
+                    return Err(Trouble::Row("a group of a segment is missing"));
+                }
+                row.add(directory);
+                segments.insert(segment.0, &row.encode(*segment))?;
+            }
+            let mut left = Vec::new();
+            for (at, object) in objects.iter().enumerate() {
+                let row = rows.get(&object.id)?.map(|value| IndexRow::decode(&object.id, value.value()));
+                // A row that is not readable is nobody's: had it been needed, nothing would be collected.
+                let Some(Ok(row)) = row else { continue };
+                if row.segment != from || row.offset != object.offset {
+                    continue;
+                }
+                match (row.soundness, &object.copy) {
+                    (Soundness::Sound, Some(copy)) => drop(rows.insert(&object.id, &copy.encode(&object.id))?),
+                    (Soundness::Sound, None) if needed(object) => left.push(at),
+                    (Soundness::Damaged, _) if needed(object) => {}
+                    _ => drop(rows.remove(&object.id)?),
+                }
+            }
+            Ok(left)
+        })
+    }
+
+    /// Notes that no row leads to `segment` any more. Not durable.
+    pub(super) fn drop_segment(&self, segment: SegmentNumber) -> Result<(), StoreError> {
+        self.database.write(Durability::None, |transaction| {
+            let mut segments = transaction.open_table(SEGMENTS)?;
+            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
+            let row = SegmentRow { state: SegmentState::Dropped, ..known.transpose()?.unwrap_or_default() };
+            segments.insert(segment.0, &row.encode(segment))?;
+            Ok(())
+        })
+    }
+
+    /// Makes everything durable; says whether it is still noted that no row leads to `segment`. It is not if the file
+    /// was opened anew meanwhile: then what came before that note may be lost too.
+    pub(super) fn confirm_dropped(&self, segment: SegmentNumber) -> Result<bool, StoreError> {
+        self.database.write(Durability::Immediate, |transaction| {
+            let segments = transaction.open_table(SEGMENTS)?;
+            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
+            Ok(known.transpose()?.is_some_and(|row| row.state == SegmentState::Dropped))
+        })
+    }
+
+    /// Forgets a segment whose file is gone. Not durable.
+    pub(super) fn forget(&self, segment: SegmentNumber) -> Result<(), StoreError> {
+        self.database.write(Durability::None, |transaction| {
+            transaction.open_table(SEGMENTS)?.remove(segment.0)?;
+            Ok(())
+        })
+    }
+
+    /// Whether it lies in memory only, and the file at its path, if there is one, is out of date.
+    pub(super) const fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// Notes that a read found `id` damaged, if it still lies at `row`.

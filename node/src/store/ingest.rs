@@ -3,6 +3,8 @@
 //! *Acknowledged* means: the segment's commit that holds the object is durable. It is then also readable. What is not
 //! acknowledged is neither readable nor promised. An ingest that has lost an object says so from then on, to every
 //! call; who wants to go on begins another.
+//!
+//! What an ingest has put or found held is kept from the collector as long as the ingest lives.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +13,11 @@ use bytes::Bytes;
 use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::hash::NodeId;
 
+use super::catalog::Change;
 use super::error::StoreError;
+use super::holds::Hold;
 use super::intake::{IngestState, Seq};
+use super::record::ManifestRecord;
 use super::rows::Kind;
 use super::shared::Shared;
 
@@ -33,8 +38,23 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, state: Arc::default() }
+    pub(super) fn new(shared: Arc<Shared>, hold: Hold) -> Self {
+        Self { shared, state: Arc::new(IngestState::new(hold)) }
+    }
+
+    /// Adds or replaces a content's record, as [`Store::put_manifest`](super::Store::put_manifest) does. All that this
+    /// ingest holds is kept until the record is there, even if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn record(&self, record: ManifestRecord) -> Result<(), StoreError> {
+        let hold = Some(self.state.hold.clone());
+        self.shared.catalog.change_under(Change::Put(record), hold).await.map(drop)
+    }
+
+    /// What keeps all that it has put and found held.
+    pub fn hold(&self) -> Hold {
+        self.state.hold.clone()
     }
 
     /// Puts a chunk. Waits only for room in the queue; the result stands for the chunk in

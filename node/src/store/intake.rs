@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::error::StoreError;
+use super::holds::Hold;
 use super::rows::{Kind, ObjectId};
 
 /// Stands for everything put before it: once it is settled, so are they.
@@ -39,8 +40,10 @@ pub(super) struct Group {
 }
 
 /// What one ingest has put, and whether some of it was lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IngestState {
+    /// Keeps what it put and found held.
+    pub(super) hold: Hold,
     // A std mutex, as all here: held for a few instructions, never across an await.
     failed: Mutex<Option<StoreError>>,
     pub(super) new_chunks: AtomicU64,
@@ -48,6 +51,11 @@ pub(super) struct IngestState {
 }
 
 impl IngestState {
+    /// An ingest that has put nothing yet.
+    pub(super) fn new(hold: Hold) -> Self {
+        Self { hold, failed: Mutex::default(), new_chunks: AtomicU64::default(), new_chunk_bytes: AtomicU64::default() }
+    }
+
     /// The error that cost this ingest an object, if there was one.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
@@ -59,6 +67,7 @@ impl IngestState {
 
     /// Counts an object that was not held before.
     pub(super) fn count_new(&self, kind: Kind, bytes: usize) {
+        self.hold.count_new(bytes as u64);
         if kind == Kind::Chunk {
             self.new_chunks.fetch_add(1, Ordering::Relaxed);
             self.new_chunk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -199,8 +208,9 @@ impl Intake {
         }
     }
 
-    /// Tells everyone concerned how the group `seq` ended.
-    pub(super) fn settle(&self, seq: Seq, outcome: &Result<(), StoreError>) {
+    /// Tells everyone concerned how the group `seq` ended. `places` holds where its objects lie: whoever put one of
+    /// them, or joined in while it was on its way, holds all of them from now on.
+    pub(super) fn settle(&self, seq: Seq, outcome: &Result<(), StoreError>, places: Option<&Hold>) {
         let mut queue = self.queue();
         let Some(unsettled) = queue.unsettled.remove(&seq.0) else {
             return;
@@ -208,9 +218,11 @@ impl Intake {
         for id in &unsettled.ids {
             queue.pending.remove(id);
         }
-        if let Err(error) = outcome {
-            for ingest in &unsettled.ingests {
-                ingest.fail(error);
+        for ingest in &unsettled.ingests {
+            match (outcome, places) {
+                (Err(error), _) => ingest.fail(error),
+                (Ok(()), Some(places)) => ingest.hold.absorb(places),
+                (Ok(()), None) => {}
             }
         }
         let settled = queue.unsettled.first_key_value().map_or(queue.open_seq, |(first, _)| *first) - 1;
@@ -224,6 +236,11 @@ impl Intake {
     /// Follows what is settled: everything put up to the sequence number in it.
     pub(super) fn settled(&self) -> watch::Receiver<Seq> {
         self.settled.subscribe()
+    }
+
+    /// Whether anything is on its way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queue().unsettled.is_empty()
     }
 
     /// Takes nothing more in. Writers commit what is there and then end.
@@ -242,7 +259,7 @@ impl Intake {
             queue.full.drain(..).map(|group| group.seq).collect()
         };
         for seq in dropped {
-            self.settle(seq, &Err(StoreError::Closed));
+            self.settle(seq, &Err(StoreError::Closed), None);
         }
     }
 }

@@ -14,13 +14,17 @@
 //! * Writing happens on the store's own threads. The async methods wait without holding a thread; methods that are not
 //!   async read the disk and belong on a blocking thread.
 //!
-//! The store deletes nothing yet and knows nothing of the network.
+//! * Nothing is deleted that a record leads to or that a [`Hold`] keeps.
+//!
+//! The store knows nothing of the network.
 
 mod backend;
 mod catalog;
 mod config;
 mod database;
 mod error;
+mod gc;
+mod holds;
 mod in_place;
 mod index;
 mod ingest;
@@ -40,6 +44,7 @@ mod usage;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -49,16 +54,21 @@ use tokio::sync::watch;
 
 pub use self::config::StoreConfig;
 pub use self::error::{ReadError, StoreError};
+pub use self::gc::{Collected, Effort};
+pub use self::holds::Hold;
 pub use self::in_place::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile};
 pub use self::ingest::{Added, Ingest};
 pub use self::intake::Seq;
 pub use self::reader::Read;
-pub use self::record::{ContentKind, ContentState, ManifestRecord};
+pub use self::record::{ContentKind, ContentState, ManifestRecord, Removal};
 pub use self::usage::Usage;
 
 use self::backend::Faults;
 use self::catalog::{Catalog, Change};
+use self::gc::Collector;
+use self::holds::Holds;
 use self::in_place::InPlace;
+use self::index::Entry;
 use self::intake::Intake;
 use self::lock::HomeLock;
 use self::rows::Kind;
@@ -99,6 +109,7 @@ struct Threads {
     writers: Vec<JoinHandle<()>>,
     indexer: JoinHandle<()>,
     catalog: JoinHandle<()>,
+    collector: JoinHandle<()>,
 }
 
 impl Store {
@@ -128,6 +139,9 @@ impl Store {
             segments,
             catalog,
             in_place,
+            holds: Arc::<Holds>::default(),
+            collector: Collector::default(),
+            reads: AtomicU64::default(),
             healed: Mutex::new(0),
             lock: Mutex::new(Some(lock)),
         });
@@ -140,13 +154,18 @@ impl Store {
         let work = Box::new(move || writer::index_groups(&indexing, &received, commit_groups));
         let indexer = spawn("store-index", work)?;
         let catalog = spawn("store-catalog", Box::new(move || changes.serve()))?;
+        let (collecting, reports) = (Arc::clone(&shared), news.clone());
+        let collector = spawn("store-collect", Box::new(move || gc::run(&collecting, &reports)))?;
         let writers = (0..config.writers.max(1)).map(|at| {
             let (writing, news) = (Arc::clone(&shared), news.clone());
             spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news)))
         });
         let writers = writers.collect::<Result<_, _>>()?;
         Ok(Self {
-            running: Arc::new(Running { shared, threads: Mutex::new(Some(Threads { writers, indexer, catalog })) }),
+            running: Arc::new(Running {
+                shared,
+                threads: Mutex::new(Some(Threads { writers, indexer, catalog, collector })),
+            }),
         })
     }
 
@@ -156,12 +175,46 @@ impl Store {
 
     /// Begins to put objects: one per publish or fetch.
     pub fn ingest(&self) -> Ingest {
-        Ingest::new(Arc::clone(self.shared()))
+        self.ingest_under(self.hold(None))
+    }
+
+    /// Begins to put objects that `hold` keeps.
+    pub fn ingest_under(&self, hold: Hold) -> Ingest {
+        Ingest::new(Arc::clone(self.shared()), hold)
+    }
+
+    /// A hold, for work on `content` if that is known: what [`find_chunks`](Self::find_chunks),
+    /// [`find_node`](Self::find_node) and ingests under it find or put stays until the last clone is dropped, and the
+    /// content is not evicted.
+    pub fn hold(&self, content: Option<ContentHash>) -> Hold {
+        self.shared().holds.hold(content)
+    }
+
+    /// Which of the chunks are held, and stay so as long as `hold` lives. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn find_chunks(&self, ids: &[ChunkId], hold: &Hold) -> Result<Vec<bool>, StoreError> {
+        Ok(self.shared().find(ids.iter().map(ChunkId::as_bytes), hold)?.iter().map(Entry::is_held).collect())
+    }
+
+    /// The encoding of a manifest's node, checked; `None` when it is not held. It stays as long as `hold` lives. Blocks.
+    ///
+    /// # Errors
+    /// As for [`read_chunk`](Self::read_chunk).
+    pub fn find_node(&self, id: &NodeId, hold: &Hold) -> Read {
+        self.shared().find(std::iter::once(id.as_bytes()), hold)?;
+        self.read_node(id)
     }
 
     /// Begins to place chunks in files of the user instead of the store: one per publish or fetch.
     pub fn in_place_writer(&self) -> InPlaceWriter {
-        InPlaceWriter::new(Arc::clone(self.shared()))
+        self.in_place_writer_under(self.hold(None))
+    }
+
+    /// The same for work that `hold` keeps.
+    pub fn in_place_writer_under(&self, hold: Hold) -> InPlaceWriter {
+        InPlaceWriter::new(Arc::clone(self.shared()), hold)
     }
 
     /// Follows what is settled: everything put up to the sequence number in it is durable and readable, unless its
@@ -228,12 +281,41 @@ impl Store {
         self.shared().catalog.change(Change::Incomplete(hash)).await
     }
 
+    /// Pins or unpins a content, durably; says whether there is a record. A pinned content is not evicted.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn pin_manifest(&self, hash: ContentHash, pinned: bool) -> Result<bool, StoreError> {
+        self.shared().catalog.change(Change::Pin(hash, pinned)).await
+    }
+
     /// Forgets a content's record, durably; says whether there was one. Its chunks stay.
     ///
     /// # Errors
     /// The disk's.
     pub async fn remove_manifest(&self, hash: ContentHash) -> Result<bool, StoreError> {
         self.shared().catalog.change(Change::Remove(hash)).await
+    }
+
+    /// Forgets a content's record, durably, unless it is pinned or somebody works with it. Its room comes back with the
+    /// next collection.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn remove_content(&self, hash: ContentHash) -> Result<Removal, StoreError> {
+        let store = self.clone();
+        let record = tokio::task::spawn_blocking(move || store.manifest(&hash)).await;
+        let Some(record) = record.map_err(|_| StoreError::Closed)?? else {
+            return Ok(Removal::Unknown);
+        };
+        if self.shared().holds.is_in_use(&hash) {
+            return Ok(Removal::InUse);
+        }
+        if record.pinned || !self.shared().catalog.change(Change::RemoveUnpinned(hash)).await? {
+            return Ok(Removal::Pinned);
+        }
+        self.shared().collector.nudge(record.bytes);
+        Ok(Removal::Removed)
     }
 
     /// Notes that a content was used, in milliseconds of Unix time; says whether there is a record. A power cut may
@@ -269,6 +351,15 @@ impl Store {
         self.shared().catalog.records()
     }
 
+    /// Gives back room that nothing needs; with `dry_run` only says what would go. Dropped while waiting, it goes on.
+    ///
+    /// # Errors
+    /// The disk's; [`StoreError::Unsure`] when damage leaves open what is needed.
+    pub async fn collect(&self, effort: Effort, dry_run: bool) -> Result<Collected, StoreError> {
+        let answer = self.shared().collector.ask(effort, dry_run)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
     /// How much is held and what it takes. Blocks.
     ///
     /// # Errors
@@ -296,8 +387,10 @@ impl Running {
         let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
+        self.shared.collector.close();
         self.shared.catalog.end();
-        for thread in threads.writers.into_iter().chain([threads.indexer, threads.catalog]) {
+        let others = [threads.collector, threads.indexer, threads.catalog];
+        for thread in threads.writers.into_iter().chain(others) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store ended by a panic");
             }

@@ -4,6 +4,7 @@
 //! lie, so that neighbours share a row.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -36,6 +37,9 @@ pub(super) fn holds<'a>(
     Ok(shared.index_entries(ids)?.iter().map(Entry::is_held).collect())
 }
 
+/// How often an object is looked for again that was moved while it was read.
+const MOVES: u32 = 8;
+
 /// Reads one object.
 pub(super) fn read_one(shared: &Shared, id: &ObjectId, kind: Kind) -> Read {
     read_many(shared, std::iter::once(id), kind)?.pop().unwrap_or(Ok(None))
@@ -47,6 +51,7 @@ pub(super) fn read_many<'a>(
     ids: impl Iterator<Item = &'a ObjectId> + Clone,
     kind: Kind,
 ) -> Result<Vec<Read>, StoreError> {
+    shared.reads.fetch_add(1, Ordering::Relaxed);
     let entries = shared.index_entries(ids.clone())?;
     let mut results: Vec<Read> = Vec::with_capacity(entries.len());
     let mut places: BTreeMap<SegmentNumber, Vec<(u64, usize, &ObjectId, IndexRow)>> = BTreeMap::new();
@@ -129,7 +134,36 @@ fn checked(kind: Kind, id: &ObjectId, bytes: Vec<u8>) -> Option<Bytes> {
     is_it.then(|| Bytes::from(bytes))
 }
 
+fn closed_handle(error: &StoreError) -> bool {
+    error.closes_handle() && !error.is_damage()
+}
+
 fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<Bytes>, StoreError>) -> Read {
+    if let Ok(Some(bytes)) = bytes {
+        return Ok(Some(bytes));
+    }
+    let (mut row, mut bytes, mut reopened) = (*row, bytes, false);
+    for _ in 0..MOVES {
+        // The collector may have moved it, and removed the segment, since the index was asked.
+        match shared.index_entries(std::iter::once(id))?.pop() {
+            Some(Entry::At(now)) if now.soundness == Soundness::Sound && now != row => row = now,
+            None | Some(Entry::Absent) => return Ok(None),
+            Some(Entry::InFile(_) | Entry::InGoneFile(_)) => return read_one(shared, id, row.kind),
+            // A fault of the disk, maybe somebody else's, has closed the handle.
+            Some(Entry::At(_)) if !reopened && bytes.as_ref().is_err_and(closed_handle) => {
+                reopened = true;
+                shared.segments.segment(row.segment)?.reopen()?;
+            }
+            Some(Entry::At(_) | Entry::Unreadable) => break,
+        }
+        let segment = shared.segments.segment(row.segment);
+        let read = segment.and_then(|segment| segment.read(|reader| reader.bytes(row.offset, row.len))?);
+        bytes = read.map(|bytes| checked(row.kind, id, bytes));
+        if let Ok(Some(bytes)) = bytes {
+            return Ok(Some(bytes));
+        }
+    }
+    let row = &row;
     match bytes {
         Ok(Some(bytes)) => Ok(Some(bytes)),
         Ok(None) => {

@@ -28,6 +28,19 @@ pub enum ContentState {
     Complete,
 }
 
+/// What came of removing a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Removed,
+    /// There is no record of it.
+    Unknown,
+    /// It is pinned.
+    Pinned,
+    /// It is being fetched or read.
+    InUse,
+}
+
 /// A content of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestRecord {

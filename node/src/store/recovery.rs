@@ -13,7 +13,7 @@ use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Index, Indexed};
-use super::rows::Directory;
+use super::rows::{Directory, SegmentState};
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
@@ -58,13 +58,14 @@ fn open_index(path: &Path, config: &StoreConfig, faults: Option<&Arc<dyn Faults>
 /// offers those with room to the writers. A segment that cannot be read is passed over: what it held is then damaged,
 /// not the store.
 fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), StoreError> {
+    finish_drops(index, segments)?;
     let replayed = replay(index, segments, Durability::None)?;
     if replayed > 0 {
         tracing::info!(groups = replayed, "took groups into the index that it had not held durably");
         index.sync()?;
     }
     for segment in segments.all() {
-        if index.segment(segment.number())?.complete {
+        if index.segment(segment.number())?.state != SegmentState::Open {
             continue;
         }
         let head = segment.is_frozen().and_then(|frozen| if frozen { Ok(None) } else { segment.head().map(Some) });
@@ -83,12 +84,27 @@ fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), S
     Ok(())
 }
 
+/// Removes the files of segments that the collector had emptied when the node ended.
+fn finish_drops(index: &Index, segments: &Segments) -> Result<(), StoreError> {
+    for (number, row) in index.segments()? {
+        // A number is not given to another segment while the index remembers it.
+        segments.pass_over(number);
+        if row.state == SegmentState::Dropped {
+            match segments.remove(number) {
+                Ok(_) => index.forget(number)?,
+                Err(error) => tracing::warn!(%error, "an empty segment could not be removed"),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes every group into the index that it does not have; says how many there were.
 pub(super) fn replay(index: &Index, segments: &Segments, durability: Durability) -> Result<u64, StoreError> {
     let mut replayed = 0;
     for segment in segments.all() {
         let row = index.segment(segment.number())?;
-        if row.complete {
+        if row.state != SegmentState::Open {
             continue;
         }
         replayed += replay_segment(index, &segment, row.groups, row.stream_bytes, durability)?;

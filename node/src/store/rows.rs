@@ -75,6 +75,18 @@ pub(super) struct IndexRow {
     pub(super) len: u32,
 }
 
+/// What a segment is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum SegmentState {
+    /// It may take groups; a start looks into it.
+    #[default]
+    Open,
+    /// Nothing will be added to it: the next start need not look into it.
+    Complete,
+    /// Nothing in it is needed, and no row leads to it: its file goes, if it is still there.
+    Dropped,
+}
+
 /// What the index knows of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct SegmentRow {
@@ -88,8 +100,8 @@ pub(super) struct SegmentRow {
     pub(super) chunk_bytes: u64,
     /// Manifest nodes in it.
     pub(super) nodes: u64,
-    /// Nothing will be added to it: the next start need not look into it.
-    pub(super) complete: bool,
+    /// What it is used for.
+    pub(super) state: SegmentState,
 }
 
 /// One object of a commit group.
@@ -190,7 +202,12 @@ impl SegmentRow {
         for (place, field) in value.chunks_exact_mut(8).zip(fields) {
             place.copy_from_slice(&field.to_le_bytes());
         }
-        value[40..44].copy_from_slice(&u32::from(self.complete).to_le_bytes());
+        let state: u32 = match self.state {
+            SegmentState::Open => 0,
+            SegmentState::Complete => 1,
+            SegmentState::Dropped => 2,
+        };
+        value[40..44].copy_from_slice(&state.to_le_bytes());
         let check = check4(&[&number.0.to_le_bytes(), &value[..44]]);
         value[44..].copy_from_slice(&check);
         value
@@ -209,7 +226,12 @@ impl SegmentRow {
             chunks: field(2)?,
             chunk_bytes: field(3)?,
             nodes: field(4)?,
-            complete: u32_at(value, 40) == Some(1),
+            state: match u32_at(value, 40) {
+                Some(0) => SegmentState::Open,
+                Some(1) => SegmentState::Complete,
+                Some(2) => SegmentState::Dropped,
+                _ => return Err(Trouble::Row("a segment's row has a state that this version does not know")),
+            },
         })
     }
 }
@@ -323,8 +345,11 @@ mod tests {
         let mut count = SegmentRow::default();
         count.add(&directory);
         let expected =
-            SegmentRow { groups: 1, stream_bytes: 115, chunks: 1, chunk_bytes: 10, nodes: 1, complete: false };
+            SegmentRow { groups: 1, stream_bytes: 115, chunks: 1, chunk_bytes: 10, nodes: 1, ..SegmentRow::default() };
         assert_eq!(count, expected);
-        assert_eq!(SegmentRow::decode(SegmentNumber(2), &count.encode(SegmentNumber(2))).unwrap(), expected);
+        for state in [SegmentState::Open, SegmentState::Complete, SegmentState::Dropped] {
+            let row = SegmentRow { state, ..expected };
+            assert_eq!(SegmentRow::decode(SegmentNumber(2), &row.encode(SegmentNumber(2))).unwrap(), row);
+        }
     }
 }

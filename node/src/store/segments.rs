@@ -14,6 +14,7 @@ use super::database::sync_folder;
 use super::error::StoreError;
 use super::rows::SegmentNumber;
 use super::segment::{Head, Segment, SegmentOptions};
+use super::usage;
 
 const EXTENSION: &str = "redb";
 
@@ -97,6 +98,41 @@ impl Segments {
     /// Offers a segment to the next writer that needs one.
     pub(super) fn offer(&self, appender: Appender) {
         self.vacant.lock().unwrap_or_else(PoisonError::into_inner).push(appender);
+    }
+
+    /// Takes away a segment that takes groups and that no writer has just now.
+    pub(super) fn withdraw(&self, number: SegmentNumber) -> Option<Appender> {
+        let mut vacant = self.vacant.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = vacant.iter().position(|appender| appender.segment.number() == number)?;
+        Some(vacant.swap_remove(at))
+    }
+
+    /// Gives no new segment this number or a lower one.
+    pub(super) fn pass_over(&self, number: SegmentNumber) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).max(number.0.saturating_add(1));
+    }
+
+    /// Removes a segment's file, if there is one; says how many bytes of the disk that gives back. Readers that have
+    /// it open end undisturbed. Blocks, for long if the file is large.
+    pub(super) fn remove(&self, number: SegmentNumber) -> Result<u64, StoreError> {
+        let path = self.path(number);
+        let bytes = usage::disk_bytes(&path)?;
+        let removed = self.all.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => {
+                // It is still there, and what asks for it should find it.
+                if let Some(segment) = removed {
+                    self.all.write().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
+                }
+                return Err(StoreError::io(&path, source));
+            }
+        }
+        // Only now is the space free.
+        removed.map_or(Ok(()), |segment| segment.close())?;
+        Ok(bytes)
     }
 
     /// A segment to append to: one that has room, else a new one.

@@ -4,18 +4,22 @@
 //! memory, and is brought up to date from the segments before anyone uses it.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::Durability;
 
 use super::catalog::Catalog;
+use super::database::sync_folder;
 use super::error::{ReadError, StoreError};
+use super::gc::Collector;
+use super::holds::{Hold, Holds};
 use super::in_place::InPlace;
-use super::index::{Entry, Index, Indexed};
+use super::index::{Entry, Index, Indexed, Moving};
 use super::intake::Intake;
 use super::lock::HomeLock;
 use super::recovery;
-use super::rows::{IndexRow, ObjectId};
+use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
 use super::segments::Segments;
 
 /// The parts of an open store.
@@ -28,6 +32,10 @@ pub(super) struct Shared {
     pub(super) segments: Segments,
     pub(super) catalog: Catalog,
     pub(super) in_place: InPlace,
+    pub(super) holds: Arc<Holds>,
+    pub(super) collector: Collector,
+    // Objects that were asked for: tells the collector whether others read.
+    pub(super) reads: AtomicU64,
     // One heals at a time; the count says whether another has done it meanwhile.
     pub(super) healed: Mutex<u64>,
     // Given up once every file is closed.
@@ -78,6 +86,30 @@ impl Shared {
         Ok(())
     }
 
+    /// What the index says of each of `ids`, whose owner relies from now on on those that are held.
+    pub(super) fn find<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+        hold: &Hold,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let _looking = self.holds.looking();
+        let entries = self.index_entries(ids)?;
+        hold.add_held(&entries);
+        Ok(entries)
+    }
+
+    /// The same of what the index alone says.
+    pub(super) fn find_in_segments<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a ObjectId> + Clone,
+        hold: &Hold,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let _looking = self.holds.looking();
+        let entries = self.segment_entries(ids)?;
+        hold.add_held(&entries);
+        Ok(entries)
+    }
+
     /// Takes a written group into the index.
     pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability) -> Result<(), StoreError> {
         self.with_index(|index| index.add(std::slice::from_ref(indexed), durability))
@@ -98,6 +130,37 @@ impl Shared {
                 work(&self.index)
             }
             result => result,
+        }
+    }
+
+    /// How often the index has been opened anew. Waits while that is under way.
+    pub(super) fn heals(&self) -> u64 {
+        *self.healed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something is being written, or has been read since this was last asked.
+    pub(super) fn is_busy(&self) -> bool {
+        self.reads.swap(0, Ordering::Relaxed) > 0 || self.intake.is_busy()
+    }
+
+    /// Notes that an object which the collector wanted to copy is damaged.
+    pub(super) fn found_damaged(&self, segment: SegmentNumber, object: &Moving) {
+        let &Moving { id, kind, len, offset, .. } = object;
+        let row = IndexRow { kind, soundness: Soundness::Sound, segment, offset, len };
+        let what = super::reader::name(&id, kind);
+        let _ = self.damaged(&id, what, Some(&row), "its bytes do not match its hash".to_owned());
+    }
+
+    /// Removes an index on the disk that is out of date because the one in use lies in memory: it must not be taken
+    /// for right at the next start, when segments are gone that it names. It is built anew then.
+    pub(super) fn forget_stale_index(&self) -> Result<(), StoreError> {
+        if !self.index.is_in_memory() {
+            return Ok(());
+        }
+        let path = self.index.path();
+        match std::fs::remove_file(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, source)),
+            _ => sync_folder(&self.home),
         }
     }
 

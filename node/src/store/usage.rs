@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::StoreError;
+use super::rows::SegmentState;
 use super::shared::Shared;
 use super::{CATALOG_FILE, INDEX_FILE};
 
@@ -31,6 +32,9 @@ pub struct Usage {
 pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
     let mut usage = Usage::default();
     for (_, row) in shared.index.segments()? {
+        if row.state == SegmentState::Dropped {
+            continue;
+        }
         usage.chunks += row.chunks;
         usage.chunk_bytes += row.chunk_bytes;
         usage.payload_bytes += row.stream_bytes;
@@ -50,7 +54,8 @@ pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
     Ok(usage)
 }
 
-fn disk_bytes(file: &Path) -> Result<u64, StoreError> {
+/// What a file takes on the disk, in blocks; 0 if it is not there.
+pub(super) fn disk_bytes(file: &Path) -> Result<u64, StoreError> {
     match std::fs::metadata(file) {
         Ok(metadata) => Ok(metadata.blocks() * BLOCK_BYTES),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),

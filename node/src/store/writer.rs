@@ -5,12 +5,13 @@
 //! and a writer's wait for the disk is nobody else's.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use redb::Durability;
 
 use super::error::StoreError;
+use super::holds::Hold;
 use super::index::Indexed;
 use super::intake::{Group, Object, Seq};
 use super::rows::{Directory, DirectoryEntry};
@@ -24,10 +25,12 @@ const INDEX_IDLE: Duration = Duration::from_secs(1);
 /// News for the indexer.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A group is durable in its segment.
-    Written(Seq, Indexed),
+    /// A group is durable in its segment. The hold knows where all its objects lie that were held before.
+    Written(Seq, Indexed, Hold),
     /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
     Finished(Arc<Segment>, Finish),
+    /// Somebody wants to know when all news before this has been dealt with.
+    Settled(SyncSender<()>),
 }
 
 /// Why a segment takes no more groups.
@@ -41,37 +44,43 @@ pub(super) enum Finish {
 
 /// Commits groups until the intake is closed and empty.
 pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>) {
-    let mut appender = None;
     while let Some(group) = shared.intake.next_group() {
         let seq = group.seq;
-        match write_group(shared, &mut appender, group, news) {
+        let hold = shared.holds.hold(None);
+        let mut slot = None;
+        match write_group(shared, &mut slot, group, &hold, news) {
             Ok(Some(indexed)) => {
-                if news.send(News::Written(seq, indexed)).is_err() {
+                if news.send(News::Written(seq, indexed, hold)).is_err() {
                     // The indexer ends only after the writers, unless it died: then nothing can be acknowledged.
-                    shared.intake.settle(seq, &Err(StoreError::Closed));
+                    shared.intake.settle(seq, &Err(StoreError::Closed), None);
                 }
             }
-            Ok(None) => shared.intake.settle(seq, &Ok(())),
+            Ok(None) => shared.intake.settle(seq, &Ok(()), Some(&hold)),
             Err(error) => {
                 tracing::error!(%error, "a commit group was not stored");
-                shared.intake.settle(seq, &Err(error));
+                shared.intake.settle(seq, &Err(error), None);
             }
         }
-        let full = appender.take_if(|appender| appender.head.stream_bytes >= shared.segment_bytes);
-        if let Some(appender) = full {
-            let _ = news.send(News::Finished(appender.segment, Finish::Full));
+        // Given back after each group, so that the collector finds segments that nobody is writing to.
+        match slot {
+            Some(Appender { segment, head }) if head.stream_bytes >= shared.segment_bytes => {
+                let _ = news.send(News::Finished(segment, Finish::Full));
+            }
+            Some(appender) => shared.segments.offer(appender),
+            None => {}
         }
     }
 }
 
-/// Commits what of `group` is not held yet; `None` when that is nothing.
+/// Commits what of `group` is not held yet; `None` when that is nothing. `hold` learns where the rest lies.
 fn write_group(
     shared: &Shared,
     slot: &mut Option<Appender>,
     group: Group,
+    hold: &Hold,
     news: &SyncSender<News>,
 ) -> Result<Option<Indexed>, StoreError> {
-    let entries = shared.index_entries(group.objects.iter().map(|object| &object.id))?;
+    let entries = shared.find(group.objects.iter().map(|object| &object.id), hold)?;
     let objects: Vec<Object> = group
         .objects
         .into_iter()
@@ -82,12 +91,7 @@ fn write_group(
     if objects.is_empty() {
         return Ok(None);
     }
-    if slot.is_none() {
-        *slot = Some(shared.segments.appender()?);
-    }
-    let Some(appender) = slot else {
-        return Err(StoreError::Closed);
-    };
+    let appender = slot.insert(shared.segments.appender()?);
     let entries = objects.iter().map(entry_of).collect();
     let directory = Directory { start: appender.head.stream_bytes, entries };
     let number = appender.head.groups;
@@ -140,6 +144,13 @@ fn recover(slot: &mut Option<Appender>, news: &SyncSender<News>) {
     }
 }
 
+/// Waits until the indexer has dealt with all news so far.
+pub(super) fn settled_news(news: &SyncSender<News>) -> Result<(), StoreError> {
+    let (reply, answer) = sync_channel(1);
+    news.send(News::Settled(reply)).map_err(|_| StoreError::Closed)?;
+    answer.recv().map_err(|_| StoreError::Closed)
+}
+
 /// Takes written groups into the index until all writers have ended.
 pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups: u32) {
     let mut since_sync = 0u32;
@@ -150,9 +161,12 @@ pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups
             news.recv_timeout(INDEX_IDLE)
         };
         match next {
-            Ok(News::Written(seq, indexed)) => {
+            Ok(News::Written(seq, indexed, hold)) => {
                 since_sync += 1;
                 let durability = if since_sync >= commit_groups { Durability::Immediate } else { Durability::None };
+                for (_, row) in indexed.directory.rows(indexed.segment) {
+                    hold.add(row.segment, row.offset);
+                }
                 let outcome = shared.index_group(&indexed, durability);
                 if let Err(error) = &outcome {
                     tracing::error!(%error, "a stored group could not be indexed");
@@ -160,9 +174,10 @@ pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups
                 if matches!(durability, Durability::Immediate) && outcome.is_ok() {
                     since_sync = 0;
                 }
-                shared.intake.settle(seq, &outcome);
+                shared.intake.settle(seq, &outcome, Some(&hold));
             }
             Ok(News::Finished(segment, finish)) => finish_segment(shared, &segment, finish),
+            Ok(News::Settled(reply)) => drop(reply.send(())),
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = shared.sync_index() {
                     tracing::warn!(%error, "the index could not be made durable; the next start replays more");
@@ -179,6 +194,7 @@ fn finish_segment(shared: &Shared, segment: &Segment, finish: Finish) {
     let done = match finish {
         Finish::Full => segment.seal().and_then(|()| shared.index.complete(segment.number())).map(|()| {
             shared.segments.touch(segment.number());
+            shared.collector.nudge(0);
         }),
         Finish::Suspect => segment.freeze(),
     };

@@ -23,6 +23,7 @@ mod refusals;
 mod scenarios;
 mod shapes;
 mod sharing;
+mod space;
 mod standing;
 mod support;
 mod versions;

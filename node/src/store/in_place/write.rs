@@ -8,6 +8,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use shoal_protocol::hash::ChunkId;
 
 use super::super::error::{StoreError, Trouble};
+use super::super::holds::Hold;
 use super::super::index::Entry;
 use super::super::ingest::Added;
 use super::super::rows::{ObjectId, Soundness};
@@ -44,6 +45,8 @@ pub struct KeptChunk {
 #[derive(Debug)]
 pub struct InPlaceWriter {
     shared: Arc<Shared>,
+    /// Keeps what is not placed because a segment has it.
+    hold: Hold,
     files: BTreeMap<FileNumber, FileRow>,
     /// What there was when the first file came: a fetch that goes on finds its files again.
     before: Option<HashMap<PathBuf, (FileNumber, FileRow)>>,
@@ -51,8 +54,8 @@ pub struct InPlaceWriter {
 }
 
 impl InPlaceWriter {
-    pub(in crate::store) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, files: BTreeMap::new(), before: None, added: Added::default() }
+    pub(in crate::store) fn new(shared: Arc<Shared>, hold: Hold) -> Self {
+        Self { shared, hold, files: BTreeMap::new(), before: None, added: Added::default() }
     }
 
     /// Takes in a file. It must be durable under its name, and its bytes before chunks are placed in it.
@@ -95,7 +98,7 @@ impl InPlaceWriter {
     /// # Errors
     /// The disk's. Nothing has been placed then.
     pub fn keep(&mut self, chunks: &[KeptChunk]) -> Result<(), StoreError> {
-        let held = self.shared.segment_entries(chunks.iter().map(|chunk| chunk.id.as_bytes()))?;
+        let held = self.shared.find_in_segments(chunks.iter().map(|chunk| chunk.id.as_bytes()), &self.hold)?;
         let mut due: Vec<&KeptChunk> =
             chunks.iter().zip(held).filter(|(_, entry)| !entry.is_held()).map(|(chunk, _)| chunk).collect();
         if due.is_empty() {

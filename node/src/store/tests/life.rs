@@ -168,8 +168,10 @@ fn records_are_kept_replaced_touched_and_removed() {
         assert!(store.touch_manifest(b.hash, 99).await.unwrap());
         assert!(!store.touch_manifest(sample("c").hash, 99).await.unwrap());
         store.put_manifest(ManifestRecord { name: Some("new".into()), ..a.clone() }).await.unwrap();
+        assert!(store.pin_manifest(a.hash, false).await.unwrap());
+        assert!(!store.pin_manifest(sample("c").hash, true).await.unwrap());
     });
-    let a = ManifestRecord { name: Some("new".into()), ..a };
+    let a = ManifestRecord { name: Some("new".into()), pinned: false, ..a };
     let b = ManifestRecord { last_used_unix_ms: 99, ..b };
     let check = |store: &Store| {
         let mut expected = vec![a.clone(), b.clone()];
@@ -182,6 +184,8 @@ fn records_are_kept_replaced_touched_and_removed() {
     wait(store.close()).unwrap();
     let store = open(home.path());
     check(&store);
+    assert!(wait(store.incomplete_manifest(a.hash)).unwrap());
+    assert_eq!(store.manifest(&a.hash).unwrap().unwrap().state, ContentState::Fetching);
     assert!(wait(store.remove_manifest(a.hash)).unwrap());
     assert!(!wait(store.remove_manifest(a.hash)).unwrap());
     assert_eq!(store.manifests().unwrap(), [b]);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "the seed of a failing case is in the test's output")]
 
+mod collect;
+mod content;
 mod crash;
 mod damage;
 mod faults;
@@ -19,7 +21,7 @@ use rand_core::{Rng, SeedableRng};
 use shoal_protocol::chunk::VerifiedChunk;
 
 use super::backend::Faults;
-use super::{Store, StoreConfig, StoreError};
+use super::{ManifestRecord, Store, StoreConfig, StoreError};
 
 /// Small enough that a test fills groups and seals segments all the time.
 fn small() -> StoreConfig {

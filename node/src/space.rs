@@ -1,0 +1,110 @@
+//! What a node keeps and what it gives back: pins, removing, collecting.
+
+use std::time::Duration;
+
+use shoal_protocol::hash::ContentHash;
+use tokio::task::spawn_blocking;
+
+use crate::api::{
+    CollectRequest, Collected, ContentRequest, Failure, FailureKind, PinRequest, Pinned, Removed, Unpinned,
+};
+use crate::fetch::{FetchError, Goal, Job};
+use crate::node::Inner;
+use crate::operation::Reporter;
+use crate::service::parse_peers;
+use crate::store::{ContentState, Effort, Removal, StoreError};
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::from_error(error.failure_kind(), &error)
+    }
+}
+
+fn unknown(hash: ContentHash) -> Failure {
+    Failure::new(FailureKind::NotFound, format!("this node does not hold {hash}; `shoal list` shows what it holds"))
+}
+
+impl Inner {
+    /// Fetches what is missing, then pins: a content of which something is missing is never pinned.
+    pub(crate) async fn pin(&self, request: PinRequest, reporter: Reporter) -> Result<Pinned, Failure> {
+        let hash = request.hash;
+        // Kept from eviction until the pin does that.
+        let hold = self.store.hold(Some(hash));
+        let store = self.store.clone();
+        let record = spawn_blocking(move || store.manifest(&hash)).await.map_err(|_| FetchError::Broken)??;
+        let mut fetched_bytes = 0;
+        let bytes = match record {
+            Some(record) if record.state == ContentState::Complete => record.bytes,
+            _ => {
+                let job = Job {
+                    hash,
+                    name: request.name,
+                    goal: Goal::Everything { output: None },
+                    peers: parse_peers(&request.peers)?,
+                    timeout: Duration::from_millis(request.timeout_ms),
+                    limit_down: None,
+                    progress: reporter.progress,
+                    notes: reporter.notes,
+                    hold: hold.clone(),
+                    record: None,
+                };
+                let fetched = self.fetching.everything(job).await?;
+                fetched_bytes = fetched.fetched_bytes;
+                fetched.bytes
+            }
+        };
+        match self.store.pin_manifest(hash, true).await? {
+            true => Ok(Pinned { hash, bytes, fetched_bytes }),
+            false => Err(unknown(hash)),
+        }
+    }
+
+    pub(crate) async fn unpin(&self, request: ContentRequest) -> Result<Unpinned, Failure> {
+        match self.store.pin_manifest(request.hash, false).await? {
+            true => Ok(Unpinned { hash: request.hash }),
+            false => Err(unknown(request.hash)),
+        }
+    }
+
+    pub(crate) async fn remove(&self, request: ContentRequest, reporter: &Reporter) -> Result<Removed, Failure> {
+        let hash = request.hash;
+        match self.store.remove_content(hash).await? {
+            Removal::Removed => {}
+            Removal::Unknown => return Err(unknown(hash)),
+            Removal::Pinned => {
+                let message = format!("{hash} is pinned: run `shoal unpin {hash}` first");
+                return Err(Failure::new(FailureKind::Failed, message));
+            }
+            Removal::InUse => {
+                let message = format!("{hash} is being fetched or read: try again when that is done, or stop it");
+                return Err(Failure::new(FailureKind::Failed, message));
+            }
+        }
+        // Others may still come for it for a while and be told that it is not here.
+        if let Err(error) = self.network.stop_announcing(hash.discovery_key()).await {
+            tracing::debug!(%error, "cannot stop announcing");
+        }
+        let reclaimed_bytes = match self.store.collect(Effort::Routine, false).await {
+            Ok(collected) => collected.reclaimed_bytes,
+            Err(error) => {
+                // It is gone from the listing all the same.
+                let _ = reporter.notes.try_send(format!("its room does not come back yet: {error}"));
+                0
+            }
+        };
+        Ok(Removed { hash, reclaimed_bytes })
+    }
+
+    pub(crate) async fn collect(&self, request: CollectRequest) -> Result<Collected, Failure> {
+        let collected = self.store.collect(Effort::Thorough, request.dry_run).await?;
+        Ok(Collected {
+            dry_run: request.dry_run,
+            reclaimed_bytes: collected.reclaimed_bytes,
+            dropped_segments: collected.dropped_segments,
+            rewritten_segments: collected.rewritten_segments,
+            moved_bytes: collected.moved_bytes,
+            live_bytes: collected.live_bytes,
+            garbage_bytes: collected.garbage_bytes,
+        })
+    }
+}

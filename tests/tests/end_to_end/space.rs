@@ -1,0 +1,107 @@
+//! What a node keeps and gives back: `pin`, `unpin`, `rm`, `gc`.
+
+use serde_json::Value;
+use shoal_testnet::command::{FetchOptions, Shoal};
+use shoal_testnet::resources::disk_bytes;
+
+use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
+
+async fn ok(shoal: &Shoal, line: &[&str]) -> (String, String) {
+    let ended = shoal.run(line).await.unwrap().succeeded().unwrap_or_else(|error| panic!("{error}"));
+    (String::from_utf8(ended.stdout).unwrap(), ended.stderr)
+}
+
+#[test]
+fn what_is_removed_gives_its_room_back_and_the_rest_stays() {
+    run(async {
+        let folder = folder();
+        let (keep, drop) = (sample(folder.path(), "keep", 3 * MIB, 1), sample(folder.path(), "drop", 12 * MIB, 2));
+        let shoal = home(&folder, "home");
+        let (keep_it, drop_it) = (import(&shoal, &keep).await, import(&shoal, &drop).await);
+        let hash = drop_it.hash.to_string();
+        let before = disk_bytes(shoal.home()).unwrap();
+        let would: Value = shoal.json(["gc", "--dry-run"]).await.unwrap();
+        assert_eq!((&would["dry_run"], &would["reclaimed_bytes"]), (&true.into(), &0.into()));
+        let (stdout, stderr) = ok(&shoal, &["rm", &hash]).await;
+        assert!(stdout.is_empty() && stderr.contains("came back"), "{stdout}{stderr}");
+        let (stdout, _) = ok(&shoal, &["gc"]).await;
+        assert!(stdout.contains("came back"), "{stdout}");
+        let after = disk_bytes(shoal.home()).unwrap();
+        assert!(before - after > 11 * MIB, "{before} bytes before, {after} after");
+        still_readable(&shoal, &keep_it, &keep).await;
+        refused(&shoal.run(["rm", &hash]).await.unwrap(), 3, &["does not hold", &hash]);
+        assert_eq!(shoal.list().await.unwrap().len(), 1);
+        // And it can come again.
+        assert!(import(&shoal, &drop).await.new_bytes > 11 * MIB);
+    });
+}
+
+#[test]
+fn what_is_pinned_is_fetched_kept_and_only_dropped_once_it_is_not() {
+    run(async {
+        let cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 4 * MIB, 3);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let (hash, node) = (published.hash.to_string(), cluster.node(1).shoal());
+        let pinned: Value = node.json(["pin", &hash]).await.unwrap();
+        assert_eq!((&pinned["hash"], &pinned["fetched_bytes"]), (&hash.clone().into(), &published.bytes.into()));
+        let (stdout, stderr) = ok(&node, &["pin", &hash]).await;
+        assert!(stdout.is_empty() && stderr.contains("all of it was held"), "{stderr}");
+        assert!(node.list().await.unwrap()[0].pinned);
+        refused(&node.run(["rm", &hash]).await.unwrap(), 1, &["is pinned", "shoal unpin"]);
+        // A fetch, a publish and a restart leave the pin alone.
+        let output = cluster.folder().join("out");
+        fetch_and_compare(&node, &hash, &output, FetchOptions::default(), &file).await;
+        node.publish(&file).await.unwrap();
+        assert!(node.list().await.unwrap()[0].pinned);
+        ok(&node, &["unpin", &hash]).await;
+        let removed: Value = node.json(["rm", &hash]).await.unwrap();
+        assert!(removed["reclaimed_bytes"].as_u64().unwrap() > 3 * MIB, "{removed}");
+        assert!(node.list().await.unwrap().is_empty());
+        refused(&node.run(["unpin", &hash]).await.unwrap(), 3, &["does not hold"]);
+    });
+}
+
+#[test]
+fn a_pin_survives_a_crash_and_what_nobody_has_is_not_pinned() {
+    run(async {
+        let mut cluster = cluster(1).await;
+        let file = sample(cluster.folder(), "file", MIB, 4);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        ok(&cluster.node(0).shoal(), &["pin", &published.hash.to_string()]).await;
+        cluster.kill(0).await.unwrap();
+        cluster.restart(0).await.unwrap();
+        let shoal = cluster.node(0).shoal();
+        assert!(shoal.list().await.unwrap()[0].pinned);
+        let folder = folder();
+        let other = import(&home(&folder, "elsewhere"), &sample(folder.path(), "other", MIB, 5)).await;
+        let ended = shoal.run(["pin", &other.hash.to_string(), "--timeout", "1s"]).await.unwrap();
+        refused(&ended, 3, &[]);
+        assert_eq!(shoal.list().await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn garbage_goes_while_a_fetch_runs() {
+    run(async {
+        let cluster = cluster(2).await;
+        let (garbage, file) = (sample(cluster.folder(), "g", 24 * MIB, 6), sample(cluster.folder(), "f", 24 * MIB, 7));
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let node = cluster.node(1).shoal();
+        let gone = node.publish(&garbage).await.unwrap();
+        let output = cluster.folder().join("out");
+        let options = FetchOptions { limit_down: Some(12 * MIB), ..FetchOptions::default() };
+        let link = published.link.clone();
+        let fetch = fetch_and_compare(&node, &link, &output, options, &file);
+        let collect = async {
+            crate::support::fetched_so_far(&node, &published, MIB).await;
+            refused(&node.run(["rm", &published.hash.to_string()]).await.unwrap(), 1, &["being fetched"]);
+            let removed: Value = node.json(["rm", &gone.hash.to_string()]).await.unwrap();
+            let collected: Value = node.json(["gc"]).await.unwrap();
+            let back = |value: &Value| value["reclaimed_bytes"].as_u64().unwrap();
+            assert!(back(&removed) + back(&collected) > 20 * MIB, "{removed} {collected}");
+        };
+        tokio::join!(fetch, collect);
+        still_readable(&node, &published, &file).await;
+    });
+}
