@@ -75,7 +75,7 @@ fn wrong_usage_names_the_flag_and_the_reason() {
 
 #[test]
 fn what_is_not_there_yet_is_absent() {
-    for line in ["shoal pin HASH", "shoal gc", "shoal verify", "shoal explain HASH"] {
+    for line in ["shoal pin HASH", "shoal gc", "shoal explain HASH"] {
         assert!(parse(line).is_err(), "{line}");
     }
 }

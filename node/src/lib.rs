@@ -31,6 +31,7 @@ mod service;
 pub mod store;
 mod swarm;
 mod traffic;
+mod verify;
 
 pub use config::Config;
 pub use node::{Node, StartError};

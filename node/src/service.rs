@@ -14,7 +14,8 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{
     BytesRequest, ContentInfo, ContentState, EntriesRequest, EntryInfo, EntryType, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo, Verified,
+    VerifyRequest,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
@@ -28,6 +29,7 @@ use crate::publish::scan::{last_name, scan};
 use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
 use crate::store::{self, ManifestRecord, Store};
+use crate::verify::verify;
 
 /// How long a publish waits for the DHT before it says that the announcement goes on in the background.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(20);
@@ -67,6 +69,13 @@ impl Service for Node {
         let inner = Arc::clone(&self.inner);
         let transfer = transfer(request.hash, request.name.clone());
         self.inner.operations.events(Some(transfer), |reporter| async move { inner.fetch(request, reporter).await })
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        let inner = Arc::clone(&self.inner);
+        self.inner
+            .operations
+            .events(None, |reporter| async move { verify(&inner.store, &inner.fetching, request, reporter).await })
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {
@@ -330,7 +339,7 @@ fn quiet_job(
 }
 
 /// Reads addresses of peers; several of one peer are put together.
-fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
+pub(crate) fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
     let mut peers: BTreeMap<PeerId, Vec<Address>> = BTreeMap::new();
     for text in texts {
         let bad = |reason: String| FetchError::BadPeer { text: text.clone(), reason };

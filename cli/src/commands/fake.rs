@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
-    BytesRequest, ContentInfo, EntriesRequest, EntryInfo, EntryType, Event, Failure, FailureKind, FetchRequest,
-    Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    BytesRequest, ContentInfo, DamageInfo, EntriesRequest, EntryInfo, EntryType, Event, Failure, FailureKind,
+    FetchRequest, Fetched, Identity, PeerInfo, Phase, Progress, PublishRequest, Published, Status, TransferInfo,
+    Verified, VerifyRequest,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -161,6 +162,20 @@ impl Service for Fake {
         };
         let note = Event::Note { message: "a provider is slow".into() };
         stream::iter([fetching, note, Event::Done(fetched)]).boxed()
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        // What is asked for one content finds something, and repairing mends it.
+        let damaged = u64::from(request.hash.is_some());
+        let damage = DamageInfo { what: "a chunk".into(), file: "/f\u{1b}".into(), detail: "it is gone".into() };
+        let verified = Verified {
+            checked: 3,
+            checked_bytes: 2048,
+            damaged,
+            repaired: if request.repair { damaged } else { 0 },
+            damage: vec![damage; damaged as usize],
+        };
+        stream::iter([Event::Done(verified)]).boxed()
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -14,6 +14,7 @@ mod publish;
 mod simulate;
 mod status;
 mod testnet;
+mod verify;
 
 #[cfg(test)]
 mod fake;
@@ -45,6 +46,7 @@ pub(crate) async fn run(
         Command::Ls(args) => ls::run(args, &settings()?, output, interrupt).await,
         Command::List => list::run(&settings()?, output, interrupt).await,
         Command::Daemon(_) => daemon::run(&settings()?, output, interrupt).await,
+        Command::Verify(args) => verify::run(args, &settings()?, output, interrupt).await,
         Command::Id => id::run(&settings()?, output, interrupt).await,
         Command::Status => status::run(&settings()?, output, interrupt).await,
         Command::Peers => peers::run(&settings()?, output, interrupt).await,
@@ -63,6 +65,7 @@ fn flags(arguments: &Arguments) -> Flags {
             // Its --limit-down is for the fetch, not for the node.
             Command::Fetch(args) => (args.network.clone(), args.timeout, None, None),
             Command::Cat(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
+            Command::Verify(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Ls(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Daemon(args) => (args.network.clone(), None, args.limit_up, args.limit_down),
             _ => (NetworkArgs::default(), None, None, None),

@@ -19,7 +19,7 @@ use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
     BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Failure, FetchRequest, Fetched, Identity, PeerInfo,
-    PublishRequest, Published, Status,
+    PublishRequest, Published, Status, Verified, VerifyRequest,
 };
 
 /// Longest answer to a plain question.
@@ -194,6 +194,10 @@ impl Service for Client {
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
         self.post("/v1/fetch", "the output path", &request)
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        self.post("/v1/verify", "a hash", &request)
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

@@ -29,6 +29,7 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
         .route("/v1/contents", get(async |State(service): State<Arc<S>>| reply::value(service.contents().await)))
         .route("/v1/publish", post(publish::<S>))
         .route("/v1/fetch", post(fetch::<S>))
+        .route("/v1/verify", post(verify::<S>))
         .route("/v1/contents/{hash}/entries", get(entries::<S>))
         .route("/v1/contents/{hash}/bytes", get(bytes::<S>))
         .fallback(nowhere)
@@ -47,6 +48,13 @@ async fn publish<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, 
 async fn fetch<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
     match parse(body) {
         Ok(request) => reply::events(service.fetch(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn verify<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.verify(request)).await,
         Err(failure) => reply::failure(&failure),
     }
 }

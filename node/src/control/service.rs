@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 
 use crate::api::{
     BytesRequest, ContentInfo, EntriesRequest, EntryInfo, Event, Failure, FetchRequest, Fetched, Identity, PeerInfo,
-    PublishRequest, Published, Status,
+    PublishRequest, Published, Status, Verified, VerifyRequest,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.
@@ -42,6 +42,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Gets a content from peers and puts it at a path.
     fn fetch(&self, request: FetchRequest) -> Events<Fetched>;
+
+    /// Hashes again what the node holds.
+    fn verify(&self, request: VerifyRequest) -> Events<Verified>;
 
     /// The entries of a content in the order of their paths, fetching manifest nodes that are not held.
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo>;

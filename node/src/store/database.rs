@@ -258,6 +258,68 @@ impl HomeDatabase {
         }
     }
 
+    /// Checks every page of the file that is in use against its checksum. Waits for transactions, and lets none begin.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let checked = match &mut *handle {
+            Handle::Open(open) => guarded(&self.path, || Ok(open.database.check_integrity()?)),
+            Handle::Broken(error) => Err(error.clone()),
+            Handle::Closed => Err(StoreError::Closed),
+        };
+        drop(handle);
+        match checked {
+            Ok(true) => Ok(()),
+            // It has put right what it could, which may be an older state.
+            Ok(false) => Err(StoreError::damaged(&self.path, "a page does not match its checksum")),
+            Err(error) => {
+                // The check has closed the handle.
+                if let Err(error) = self.reopen() {
+                    tracing::warn!(%error, "opening after a check that failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts the file aside, under the extension `damaged`, and begins a new one with what `salvage` took out of it.
+    /// Nobody else uses it meanwhile.
+    pub(super) fn renew<T>(
+        &self,
+        salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let salvaged = handle.database().and_then(|database| database.read(&self.path, salvage))?;
+        match std::mem::replace(&mut *handle, Handle::Broken(StoreError::Closed)) {
+            Handle::Open(old) => {
+                if let Err(error) = old.close(&self.path) {
+                    tracing::warn!(%error, "closing a damaged file");
+                }
+            }
+            Handle::Broken(_) => {}
+            Handle::Closed => {
+                *handle = Handle::Closed;
+                return Err(StoreError::Closed);
+            }
+        }
+        let aside = self.path.with_extension("damaged");
+        let renamed = std::fs::rename(&self.path, &aside).map_err(|source| StoreError::io(&self.path, source));
+        let made = renamed.and_then(|()| {
+            let fill = |transaction: &WriteTransaction| fill(transaction, salvaged);
+            create(&self.path, self.kind, self.cache_bytes, self.faults.as_ref(), fill)
+        });
+        match made {
+            Ok(made) => {
+                *handle = Handle::Open(made);
+                Ok(())
+            }
+            Err(error) => {
+                *handle = Handle::Broken(error.clone());
+                Err(error)
+            }
+        }
+    }
+
     /// Closes the file; later calls say so.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);

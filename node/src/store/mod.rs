@@ -37,6 +37,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -55,6 +56,7 @@ pub use self::intake::Seq;
 pub use self::reader::Read;
 pub use self::record::{ContentKind, ContentState, ManifestRecord};
 pub use self::usage::Usage;
+pub use self::verify::{Damage, Watcher};
 
 use self::backend::Faults;
 use self::catalog::{Catalog, Change};

@@ -113,6 +113,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Builds the index anew from the segments. Until it is done some of what is held is not found; the damaged one is
+    /// kept aside.
+    pub(super) fn rebuild_index(&self) -> Result<(), StoreError> {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.index.renew()?;
+        recovery::replay(&self.index, &self.segments, Durability::None)?;
+        *healed += 1;
+        drop(healed);
+        self.sync_index()
+    }
+
     /// Reports that `id` is damaged where `row` says it lies, and remembers it, so that it counts as not held and the
     /// next publish or fetch stores it anew.
     pub(super) fn damaged(&self, id: &ObjectId, what: String, row: Option<&IndexRow>, detail: String) -> ReadError {

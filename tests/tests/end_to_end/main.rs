@@ -21,4 +21,5 @@ mod refusals;
 mod shapes;
 mod sharing;
 mod support;
+mod verify;
 mod versions;

@@ -8,6 +8,7 @@ mod faults;
 mod in_place;
 mod life;
 mod model;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
