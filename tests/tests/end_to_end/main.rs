@@ -21,5 +21,6 @@ mod refusals;
 mod shapes;
 mod sharing;
 mod support;
+mod torture;
 mod verify;
 mod versions;

@@ -8,6 +8,7 @@ mod faults;
 mod in_place;
 mod life;
 mod model;
+mod torture;
 mod verify;
 
 use std::path::Path;
