@@ -137,8 +137,11 @@ impl Catalog {
         self.database.path()
     }
 
-    /// Writes the catalog anew with the records that can be read.
-    fn renew(&self) -> Result<(), StoreError> {
+    /// Looks at every page and at every row of both copies. A damaged page has the catalog written anew with what can be
+    /// read; with `repair` a damaged copy is written anew from the other. Says of each whether it was.
+    pub(super) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
+        let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
+        let mut found = Vec::new();
         let fill = |transaction: &WriteTransaction, records: Vec<ManifestRecord>| {
             for table in [RECORDS, COPIES] {
                 transaction.open_table(table)?;
@@ -149,17 +152,8 @@ impl Catalog {
             }
             Ok(())
         };
-        self.database.renew(readable_records, fill)
-    }
-
-    /// Looks at every row of both copies. With `repair` a damaged copy is written anew from the other; says of each
-    /// whether it was.
-    pub(super) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
-        let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
-        let mut found = Vec::new();
-        if let Err(error) = self.database.check() {
-            let renewed = || self.renew().map_err(|error| tracing::error!(%error, "the catalog was not written anew"));
-            found.push((error, repair && renewed().is_ok()));
+        if let Some(wrong) = self.database.check_or_renew(readable_records, fill)? {
+            found.push((wrong, true));
         }
         let rows = self.read(|transaction| {
             let mut rows: BTreeMap<[u8; ID_BYTES], Vec<ManifestRecord>> = BTreeMap::new();

@@ -258,39 +258,44 @@ impl HomeDatabase {
         }
     }
 
-    /// Checks every page of the file that is in use against its checksum. Waits for transactions, and lets none begin.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        let checked = match &mut *handle {
-            Handle::Open(open) => guarded(&self.path, || Ok(open.database.check_integrity()?)),
-            Handle::Broken(error) => Err(error.clone()),
-            Handle::Closed => Err(StoreError::Closed),
-        };
-        drop(handle);
-        match checked {
-            Ok(true) => Ok(()),
-            // It has put right what it could, which may be an older state.
-            Ok(false) => Err(StoreError::damaged(&self.path, "a page does not match its checksum")),
-            Err(error) => {
-                // The check has closed the handle.
-                if let Err(error) = self.reopen() {
-                    tracing::warn!(%error, "opening after a check that failed");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Puts the file aside, under the extension `damaged`, and begins a new one with what `salvage` took out of it.
-    /// Nobody else uses it meanwhile.
-    pub(super) fn renew<T>(
+    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is put aside, under
+    /// the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong. Waits for
+    /// transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
+    pub(super) fn check_or_renew<T>(
         &self,
         salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
         fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let salvaged = handle.database()?.read(&self.path, salvage);
+        let Handle::Open(open) = &mut *handle else {
+            return Err(StoreError::Closed);
+        };
+        let wrong = match guarded(&self.path, || Ok(open.database.check_integrity()?)) {
+            Ok(true) => return Ok(None),
+            Ok(false) => StoreError::damaged(&self.path, "a page does not match its checksum"),
+            Err(error) => error,
+        };
+        self.begin_anew(&mut handle, salvaged?, fill)?;
+        Ok(Some(wrong))
+    }
+
+    /// Puts the file aside, under the extension `damaged`, and begins an empty one.
+    pub(super) fn renew(
+        &self,
+        tables: impl FnOnce(&WriteTransaction) -> Result<(), Trouble>,
     ) -> Result<(), StoreError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        let salvaged = handle.database().and_then(|database| database.read(&self.path, salvage))?;
-        match std::mem::replace(&mut *handle, Handle::Broken(StoreError::Closed)) {
+        self.begin_anew(&mut handle, (), |transaction, ()| tables(transaction))
+    }
+
+    fn begin_anew<T>(
+        &self,
+        handle: &mut Handle,
+        salvaged: T,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        match std::mem::replace(handle, Handle::Broken(StoreError::Closed)) {
             Handle::Open(old) => {
                 if let Err(error) = old.close(&self.path) {
                     tracing::warn!(%error, "closing a damaged file");
@@ -308,16 +313,12 @@ impl HomeDatabase {
             let fill = |transaction: &WriteTransaction| fill(transaction, salvaged);
             create(&self.path, self.kind, self.cache_bytes, self.faults.as_ref(), fill)
         });
-        match made {
-            Ok(made) => {
-                *handle = Handle::Open(made);
-                Ok(())
-            }
-            Err(error) => {
-                *handle = Handle::Broken(error.clone());
-                Err(error)
-            }
-        }
+        let (state, outcome) = match made {
+            Ok(made) => (Handle::Open(made), Ok(())),
+            Err(error) => (Handle::Broken(error.clone()), Err(error)),
+        };
+        *handle = state;
+        outcome
     }
 
     /// Closes the file; later calls say so.

@@ -181,9 +181,14 @@ impl Index {
         })
     }
 
-    /// Checks every page of the file and every row.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        self.database.check()?;
+    /// Checks every page of the file. When one is wrong the index is empty from then on, and the caller replays the
+    /// segments into it.
+    pub(super) fn check_pages(&self) -> Result<Option<StoreError>, StoreError> {
+        self.database.check_or_renew(|_| Ok(()), |transaction, ()| make_tables(transaction))
+    }
+
+    /// Checks every row.
+    pub(super) fn check_rows(&self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let rows = self.rows_after(after)?;
@@ -262,7 +267,7 @@ impl Index {
 
     /// Puts the file aside and begins an empty one. The caller replays the segments into it.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
-        self.database.renew(|_| Ok(()), |transaction, ()| make_tables(transaction))
+        self.database.renew(make_tables)
     }
 
     /// Opens the file anew after a fault. The caller replays what the index has lost by it.

@@ -113,15 +113,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Builds the index anew from the segments. Until it is done some of what is held is not found; the damaged one is
-    /// kept aside.
-    pub(super) fn rebuild_index(&self) -> Result<(), StoreError> {
+    /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
+    /// built some of what is held is not found; the damaged one is kept aside.
+    pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
         let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.index.renew()?;
-        recovery::replay(&self.index, &self.segments, Durability::None)?;
-        *healed += 1;
-        drop(healed);
-        self.sync_index()
+        let mut wrong = self.index.check_pages()?;
+        if wrong.is_none()
+            && let Err(error) = self.index.check_rows()
+        {
+            self.index.renew()?;
+            wrong = Some(error);
+        }
+        if wrong.is_some() {
+            recovery::replay(&self.index, &self.segments, Durability::None)?;
+            *healed += 1;
+            drop(healed);
+            self.sync_index()?;
+        }
+        Ok(wrong)
     }
 
     /// Reports that `id` is damaged where `row` says it lies, and remembers it, so that it counts as not held and the

@@ -52,22 +52,21 @@ pub trait Watcher {
 struct Stopped;
 
 impl Store {
-    /// Checks the tables; with `repair`, mends what can be mended from within. Blocks.
+    /// Checks the tables. What follows from others is built anew at once; with `repair`, what takes rewriting is mended
+    /// too. Blocks.
     ///
     /// # Errors
     /// The disk's.
     pub fn verify_tables(&self, repair: bool, watcher: &mut dyn Watcher) -> Result<(), StoreError> {
         let shared = self.shared();
-        if let Err(error) = shared.index.check() {
-            let rebuilt = || shared.rebuild_index().map_err(|error| tracing::error!(%error, "no new index"));
-            let mended = repair && rebuilt().is_ok();
-            watcher.damaged(of_table("the index", &error, shared.index.path(), mended));
+        if let Some(wrong) = shared.check_index()? {
+            watcher.damaged(of_table("the index", &wrong, shared.index.path(), true));
         }
         for (error, mended) in shared.catalog.verify(repair)? {
             watcher.damaged(of_table("the catalog", &error, shared.catalog.path(), mended));
         }
-        if let Some((error, mended)) = shared.in_place.verify(repair)? {
-            watcher.damaged(of_table("the table of files in place", &error, shared.in_place.path(), mended));
+        if let Some(wrong) = shared.in_place.verify()? {
+            watcher.damaged(of_table("the table of files in place", &wrong, shared.in_place.path(), true));
         }
         for segment in shared.segments.all() {
             verify_directories(self, &segment, repair, watcher)?;

@@ -160,7 +160,7 @@ pub(crate) async fn verify(
         let record = ManifestRecord { state: ContentState::Fetching, ..record.clone() };
         store.put_manifest(record).await.map_err(FetchError::from)?;
     }
-    let mut repaired = 0;
+    let mut repaired = tally.others_mended;
     if request.repair {
         for record in &lacking {
             let job = Job {
@@ -181,7 +181,7 @@ pub(crate) async fn verify(
         }
         let (store, ids) = (store.clone(), tally.ids.iter().copied().collect::<Vec<_>>());
         let mended = spawn_blocking(move || mended(&store, &ids, &lacking)).await;
-        repaired = mended.map_err(|_| FetchError::Broken)?? + tally.others_mended;
+        repaired += mended.map_err(|_| FetchError::Broken)??;
     }
     Ok(Verified {
         checked: tally.checked,

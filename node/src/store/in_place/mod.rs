@@ -226,12 +226,10 @@ impl InPlace {
         })
     }
 
-    /// Checks every page; with `repair` a file that is damaged is written anew with what can be read of it. Says what was
-    /// wrong and whether it has been mended.
-    pub(super) fn verify(&self, repair: bool) -> Result<Option<(StoreError, bool)>, StoreError> {
+    /// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
+    pub(super) fn verify(&self) -> Result<Option<StoreError>, StoreError> {
         let Some(database) = self.database() else { return Ok(None) };
-        let Err(error) = database.check() else { return Ok(None) };
-        let fill = |transaction: &WriteTransaction, (chunks, files): Salvaged| {
+        database.check_or_renew(salvage, |transaction: &WriteTransaction, (chunks, files): Salvaged| {
             let mut table = transaction.open_table(CHUNKS)?;
             for (id, place) in chunks {
                 table.insert(&id, &place.encode(&id))?;
@@ -241,13 +239,7 @@ impl InPlace {
                 table.insert(number.0, row.encode(number).as_slice())?;
             }
             Ok(())
-        };
-        let renewed = || {
-            let renewed = database.renew(salvage, fill);
-            renewed.map_err(|error| tracing::error!(%error, "the table of files in place was not written anew"))
-        };
-        let mended = repair && renewed().is_ok();
-        Ok(Some((error, mended)))
+        })
     }
 
     /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing.
@@ -313,12 +305,14 @@ type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);
 
 /// What can be read of both tables.
 fn salvage(transaction: &ReadTransaction) -> Result<Salvaged, Trouble> {
-    let chunks = transaction.open_table(CHUNKS)?.iter()?.map_while(Result::ok).filter_map(|(id, value)| {
+    let table = transaction.open_table(CHUNKS)?;
+    let chunks = table.iter()?.map_while(Result::ok).filter_map(|(id, value)| {
         let id = *id.value();
         Some((id, FilePlace::decode(&id, value.value()).ok()?))
     });
     let chunks = chunks.collect();
-    let files = transaction.open_table(FILES)?.iter()?.map_while(Result::ok).filter_map(|(number, value)| {
+    let table = transaction.open_table(FILES)?;
+    let files = table.iter()?.map_while(Result::ok).filter_map(|(number, value)| {
         let number = FileNumber(number.value());
         Some((number, FileRow::decode(number, value.value()).ok()?))
     });

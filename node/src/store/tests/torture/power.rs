@@ -120,7 +120,11 @@ impl Faults for Recorder {
                 state.files.entry(path).or_default().writes.push(Unsynced { offset, before });
             }
             FileCall::Resize => {
-                state.files.entry(path).or_default().synced_len.get_or_insert(len);
+                // What it cuts off is not known before: all of it is kept.
+                let before = fs::read(&path).unwrap();
+                let file = state.files.entry(path).or_default();
+                file.synced_len.get_or_insert(len);
+                file.writes.push(Unsynced { offset: 0, before });
             }
             FileCall::Sync => {
                 let state = &mut *state;
