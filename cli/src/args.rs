@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Rm(TargetArgs),
     /// Give back room that no content needs
     Gc(GcArgs),
+    /// Hash again what this node holds, and say what is damaged
+    Verify(VerifyArgs),
     /// Run the node in the foreground until Ctrl-C or SIGTERM
     Daemon(DaemonArgs),
     /// Show this node's peer id and addresses
@@ -251,6 +253,22 @@ pub(crate) struct SourceArgs {
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+}
+
+/// `shoal verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Only this content [default: everything that is held, and the store's own tables]
+    #[arg(value_name = "HASH")]
+    pub(crate) target: Option<Target>,
+    /// Fetch anew what is damaged, and mend what can be mended from within
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Read at most this many bytes a second, such as 20MB/s, and leave the disk to others [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub(crate) limit: Option<Limit>,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
 }
 
 /// `shoal daemon`

@@ -88,7 +88,7 @@ fn wrong_usage_names_the_flag_and_the_reason() {
 
 #[test]
 fn what_is_not_there_yet_is_absent() {
-    for line in ["shoal verify", "shoal mount HASH"] {
+    for line in ["shoal mount HASH", "shoal daemon --quota 1GB"] {
         assert!(parse(line).is_err(), "{line}");
     }
 }

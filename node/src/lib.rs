@@ -32,6 +32,7 @@ mod space;
 pub mod store;
 mod swarm;
 mod traffic;
+mod verify;
 
 pub use config::Config;
 pub use node::{Node, StartError};

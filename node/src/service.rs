@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind, Fetched, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind, Fetched, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
@@ -28,6 +28,7 @@ use crate::publish::scan::{last_name, scan};
 use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
 use crate::store::{self, ManifestRecord, Store};
+use crate::verify::verify;
 
 /// How long a publish waits for the DHT before it says that the announcement goes on in the background.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(20);
@@ -97,6 +98,13 @@ impl Service for Node {
     fn collect(&self, request: CollectRequest) -> Events<Collected> {
         let inner = Arc::clone(&self.inner);
         self.inner.operations.events(None, |_| async move { inner.collect(request).await })
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        let inner = Arc::clone(&self.inner);
+        self.inner
+            .operations
+            .events(None, |reporter| async move { verify(&inner.store, &inner.fetching, request, reporter).await })
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

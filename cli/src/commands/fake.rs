@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, DamageInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -196,6 +196,20 @@ impl Service for Fake {
     fn collect(&self, request: CollectRequest) -> Events<Collected> {
         let collected = Collected { dry_run: request.dry_run, reclaimed_bytes: 2048, ..Collected::default() };
         stream::iter([Event::Done(collected)]).boxed()
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        // What is asked for one content finds something, and repairing mends it.
+        let damaged = u64::from(request.hash.is_some());
+        let damage = DamageInfo { what: "a chunk".into(), file: "/f\u{1b}".into(), detail: "it is gone".into() };
+        let verified = Verified {
+            checked: 3,
+            checked_bytes: 2048,
+            damaged,
+            repaired: if request.repair { damaged } else { 0 },
+            damage: vec![damage; damaged as usize],
+        };
+        stream::iter([Event::Done(verified)]).boxed()
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

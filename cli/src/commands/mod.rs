@@ -18,6 +18,7 @@ mod rm;
 mod simulate;
 mod status;
 mod testnet;
+mod verify;
 
 #[cfg(test)]
 mod fake;
@@ -56,6 +57,7 @@ pub(crate) async fn run(
         Command::Rm(args) => rm::run(&args.target, &settings()?, output, interrupt).await,
         Command::Gc(args) => gc::run(&args, &settings()?, output, interrupt).await,
         Command::Daemon(_) => daemon::run(&settings()?, output, interrupt).await,
+        Command::Verify(args) => verify::run(args, &settings()?, output, interrupt).await,
         Command::Id => id::run(&settings()?, output, interrupt).await,
         Command::Status => status::run(&settings()?, output, interrupt).await,
         Command::Explain { target } => explain::run(&target, &settings()?, output, interrupt).await,
@@ -76,6 +78,7 @@ fn flags(arguments: &Arguments) -> Flags {
             Command::Fetch(args) => (args.network.clone(), args.timeout, None, None),
             Command::Cat(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Pin(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
+            Command::Verify(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Ls(args) => (args.sources.network.clone(), args.sources.timeout, None, None),
             Command::Daemon(args) => (args.network.clone(), None, args.limit_up, args.limit_down),
             _ => (NetworkArgs::default(), None, None, None),

@@ -203,3 +203,20 @@ async fn settings_are_shown_with_their_origin() {
     std::fs::write(daemon.home.path().join("config.toml"), "limit_pu = 1").unwrap();
     assert_eq!(shoal(&daemon, "list").await.code(), 2);
 }
+
+#[tokio::test]
+async fn verify_says_what_is_damaged_and_exits_with_4_while_it_is() {
+    let daemon = Daemon::start();
+    let ended = shoal(&daemon, "verify").await;
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "3 checked (2.0 KiB), 0 damaged, 0 repaired\n"));
+    let line = format!("verify {}", good());
+    let ended = shoal(&daemon, &line).await;
+    assert_eq!(ended.code(), 4);
+    assert!(ended.stdout.starts_with("a chunk in /f\\u{1b}: it is gone\n"), "{}", ended.stdout);
+    assert!(ended.failure().message.contains("verify --repair"), "{:?}", ended.failure());
+    let ended = shoal(&daemon, &format!("--json {line} --repair --limit 1MB/s")).await;
+    assert_eq!(ended.code(), 0);
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&json["checked"], &json["damaged"], &json["repaired"]), (&3.into(), &1.into(), &1.into()));
+    assert_eq!(shoal(&daemon, &format!("{line}/path")).await.code(), 2);
+}

@@ -49,6 +49,7 @@ pub(crate) fn show_phase(phase: Phase) -> &'static str {
         Phase::Manifest => "reading manifest",
         Phase::Fetching => "fetching",
         Phase::Writing => "writing",
+        Phase::Verifying => "verifying",
     }
 }
 

@@ -19,7 +19,7 @@ use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 /// Longest answer to a plain question.
@@ -214,6 +214,10 @@ impl Service for Client {
 
     fn collect(&self, request: CollectRequest) -> Events<Collected> {
         self.post("/v1/gc", "a request", &request)
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        self.post("/v1/verify", "a hash", &request)
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

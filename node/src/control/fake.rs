@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Events, Items, Service};
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, Unpinned,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 pub(super) fn hash() -> ContentHash {
@@ -145,6 +145,12 @@ impl Service for Fake {
         }
         stream::iter([Event::Done(Collected { dry_run: request.dry_run, reclaimed_bytes: 5, ..Collected::default() })])
             .boxed()
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Events<Verified> {
+        self.note(&request);
+        let verified = Verified { checked: 1, checked_bytes: 2, damaged: 0, repaired: 0, damage: Vec::new() };
+        stream::iter([Event::Done(verified)]).boxed()
     }
 
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo> {

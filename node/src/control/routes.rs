@@ -33,6 +33,7 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
         .route("/v1/unpin", post(unpin::<S>))
         .route("/v1/remove", post(remove::<S>))
         .route("/v1/gc", post(collect::<S>))
+        .route("/v1/verify", post(verify::<S>))
         .route("/v1/contents/{hash}/entries", get(entries::<S>))
         .route("/v1/contents/{hash}/bytes", get(bytes::<S>))
         .route("/v1/contents/{hash}/explain", get(explain::<S>))
@@ -80,6 +81,13 @@ async fn remove<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, B
 async fn collect<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
     match parse(body) {
         Ok(request) => reply::events(service.collect(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn verify<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match parse(body) {
+        Ok(request) => reply::events(service.verify(request)).await,
         Err(failure) => reply::failure(&failure),
     }
 }

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use shoal_protocol::hash::ContentHash;
 
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned,
+    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.
@@ -58,6 +58,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Gives back room that nothing needs.
     fn collect(&self, request: CollectRequest) -> Events<Collected>;
+
+    /// Hashes again what the node holds.
+    fn verify(&self, request: VerifyRequest) -> Events<Verified>;
 
     /// The entries of a content in the order of their paths, fetching manifest nodes that are not held.
     fn entries(&self, request: EntriesRequest) -> Items<EntryInfo>;

@@ -35,6 +35,9 @@ pub(crate) enum FileCall {
 pub(crate) trait Faults: Debug + Send + Sync {
     /// Called before each call on `file`; an error is returned in the call's place.
     fn before(&self, call: FileCall, file: &Path) -> io::Result<()>;
+
+    /// Called after each call that was let through.
+    fn after(&self, _call: FileCall) {}
 }
 
 /// What has failed on a file since it was opened.
@@ -87,7 +90,14 @@ impl StoreFile {
 
     fn call<T>(&self, call: FileCall, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let allowed = self.faults.as_ref().map_or(Ok(()), |faults| faults.before(call, &self.path));
-        self.health.note(call, allowed.and_then(|()| work()))
+        let result = allowed.and_then(|()| {
+            let result = work();
+            if let Some(faults) = &self.faults {
+                faults.after(call);
+            }
+            result
+        });
+        self.health.note(call, result)
     }
 }
 

@@ -162,6 +162,60 @@ impl Catalog {
         })
     }
 
+    /// Where it lies.
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.database.path()
+    }
+
+    /// Looks at every page and at every row of both copies. A damaged page has the catalog written anew with what can be
+    /// read; with `repair` a damaged copy is written anew from the other. Says of each whether it was.
+    pub(super) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
+        let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
+        let mut found = Vec::new();
+        let fill = |transaction: &WriteTransaction, records: Vec<ManifestRecord>| {
+            for table in [RECORDS, COPIES] {
+                transaction.open_table(table)?;
+            }
+            transaction.open_table(KEYS)?;
+            for record in records {
+                apply(transaction, &Change::Put(record))?;
+            }
+            Ok(())
+        };
+        if let Some(wrong) = self.database.check_or_renew(readable_records, fill)? {
+            found.push((wrong, true));
+        }
+        let rows = self.read(|transaction| {
+            let mut rows: BTreeMap<[u8; ID_BYTES], Vec<ManifestRecord>> = BTreeMap::new();
+            for table in [RECORDS, COPIES] {
+                for row in transaction.open_table(table)?.iter()? {
+                    let (hash, value) = row?;
+                    let good = rows.entry(*hash.value()).or_default();
+                    good.extend(ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value()).ok());
+                }
+            }
+            Ok(rows)
+        })?;
+        for (hash, good) in rows {
+            match good.as_slice() {
+                [_, _] => {}
+                [record] => {
+                    let change = |transaction: &WriteTransaction| apply(transaction, &Change::Put(record.clone()));
+                    let mended = repair && self.database.write(Durability::Immediate, change).is_ok();
+                    found.push((damaged("one of two copies of a record is damaged"), mended));
+                }
+                _ => {
+                    let hash = ContentHash::from_bytes(hash);
+                    let detail = format!("both copies of the record of {hash} are damaged: publish or fetch it again");
+                    let change = |transaction: &WriteTransaction| apply(transaction, &Change::Remove(hash));
+                    let mended = repair && self.database.write(Durability::Immediate, change).is_ok();
+                    found.push((damaged(&detail), mended));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn read<T>(&self, work: impl Fn(&redb::ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
         match self.database.read(&work) {
             Err(error) if error.closes_handle() && !error.is_damage() => {
@@ -210,6 +264,21 @@ impl Changes {
         let durability = if only_touches { Durability::None } else { Durability::Immediate };
         self.database.write(durability, |transaction| changes.iter().map(|change| apply(transaction, change)).collect())
     }
+}
+
+/// The records of which at least one copy can be read. What comes after a page that cannot be is looked for in the
+/// other copy.
+fn readable_records(transaction: &redb::ReadTransaction) -> Result<Vec<ManifestRecord>, Trouble> {
+    let mut records = BTreeMap::new();
+    for table in [RECORDS, COPIES] {
+        for row in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
+            let hash = ContentHash::from_bytes(*row.0.value());
+            if let Ok(record) = ManifestRecord::decode(&hash, row.1.value()) {
+                records.insert(*hash.as_bytes(), record);
+            }
+        }
+    }
+    Ok(records.into_values().collect())
 }
 
 fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Trouble> {

@@ -258,6 +258,69 @@ impl HomeDatabase {
         }
     }
 
+    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is put aside, under
+    /// the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong. Waits for
+    /// transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
+    pub(super) fn check_or_renew<T>(
+        &self,
+        salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let salvaged = handle.database()?.read(&self.path, salvage);
+        let Handle::Open(open) = &mut *handle else {
+            return Err(StoreError::Closed);
+        };
+        let wrong = match guarded(&self.path, || Ok(open.database.check_integrity()?)) {
+            Ok(true) => return Ok(None),
+            Ok(false) => StoreError::damaged(&self.path, "a page does not match its checksum"),
+            Err(error) => error,
+        };
+        self.begin_anew(&mut handle, salvaged?, fill)?;
+        Ok(Some(wrong))
+    }
+
+    /// Puts the file aside, under the extension `damaged`, and begins an empty one.
+    pub(super) fn renew(
+        &self,
+        tables: impl FnOnce(&WriteTransaction) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        self.begin_anew(&mut handle, (), |transaction, ()| tables(transaction))
+    }
+
+    fn begin_anew<T>(
+        &self,
+        handle: &mut Handle,
+        salvaged: T,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        match std::mem::replace(handle, Handle::Broken(StoreError::Closed)) {
+            Handle::Open(old) => {
+                if let Err(error) = old.close(&self.path) {
+                    tracing::warn!(%error, "closing a damaged file");
+                }
+            }
+            Handle::Broken(_) => {}
+            Handle::Closed => {
+                *handle = Handle::Closed;
+                return Err(StoreError::Closed);
+            }
+        }
+        let aside = self.path.with_extension("damaged");
+        let renamed = std::fs::rename(&self.path, &aside).map_err(|source| StoreError::io(&self.path, source));
+        let made = renamed.and_then(|()| {
+            let fill = |transaction: &WriteTransaction| fill(transaction, salvaged);
+            create(&self.path, self.kind, self.cache_bytes, self.faults.as_ref(), fill)
+        });
+        let (state, outcome) = match made {
+            Ok(made) => (Handle::Open(made), Ok(())),
+            Err(error) => (Handle::Broken(error.clone()), Err(error)),
+        };
+        *handle = state;
+        outcome
+    }
+
     /// Closes the file; later calls say so.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);

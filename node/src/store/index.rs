@@ -22,6 +22,9 @@ use super::rows::{
 const OBJECTS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("objects");
 const SEGMENTS: TableDefinition<u32, &[u8; SEGMENT_ROW_BYTES]> = TableDefinition::new("segments");
 
+/// Rows looked at in one transaction by what goes through all of them.
+const ROWS_AT_ONCE: usize = 4096;
+
 /// What the index says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -254,9 +257,10 @@ impl Index {
         self.in_memory
     }
 
-    /// Notes that a read found `id` damaged, if it still lies at `row`.
+    /// Notes that a read found `id` damaged, if it still lies at `row`. A kill may take it back: the next read finds it
+    /// again.
     pub(super) fn mark_damaged(&self, id: &ObjectId, row: &IndexRow) -> Result<(), StoreError> {
-        self.database.write(Durability::Immediate, |transaction| {
+        self.database.write(Durability::None, |transaction| {
             let mut objects = transaction.open_table(OBJECTS)?;
             let still = objects.get(id)?.is_some_and(|value| *value.value() == row.encode(id));
             if still {
@@ -265,6 +269,95 @@ impl Index {
             }
             Ok(())
         })
+    }
+
+    /// Checks every page of the file. When one is wrong the index is empty from then on, and the caller replays the
+    /// segments into it.
+    pub(super) fn check_pages(&self) -> Result<Option<StoreError>, StoreError> {
+        self.database.check_or_renew(|_| Ok(()), |transaction, ()| make_tables(transaction))
+    }
+
+    /// Checks every row.
+    pub(super) fn check_rows(&self) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let rows = self.rows_after(after)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            if rows.iter().any(|(_, row)| row.is_none()) {
+                return Err(StoreError::damaged(self.path(), "a row does not match its check"));
+            }
+        }
+        self.segments().map(drop)
+    }
+
+    /// Up to 4,096 objects with ids after `after`, in their order; `None` for a row that does not match its check.
+    pub(super) fn rows_after(&self, after: Option<ObjectId>) -> Result<Vec<(ObjectId, Option<IndexRow>)>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.database.read(|transaction| {
+            let table = transaction.open_table(OBJECTS)?;
+            let from = after.as_ref().map_or(Unbounded, Excluded);
+            let rows = table.range::<&ObjectId>((from, Unbounded))?.take(ROWS_AT_ONCE).map(|row| {
+                let (id, value) = row?;
+                let id = *id.value();
+                Ok((id, IndexRow::decode(&id, value.value()).ok()))
+            });
+            rows.collect()
+        })
+    }
+
+    /// The objects that lie in this part of a segment's stream, in the order in which they lie.
+    pub(super) fn rows_within(
+        &self,
+        segment: SegmentNumber,
+        part: std::ops::Range<u64>,
+    ) -> Result<Vec<(ObjectId, IndexRow)>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.rows_after(after)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            let rows = rows.into_iter().filter_map(|(id, row)| Some((id, row?)));
+            found.extend(rows.filter(|(_, row)| row.segment == segment && part.contains(&row.offset)));
+        }
+        found.sort_unstable_by_key(|(_, row)| row.offset);
+        Ok(found)
+    }
+
+    /// Notes, durably, what has been found of objects that still lie where `found` says.
+    pub(super) fn mark(&self, found: &[(ObjectId, IndexRow)], soundness: Soundness) -> Result<(), StoreError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.database.write(Durability::Immediate, |transaction| {
+            let mut objects = transaction.open_table(OBJECTS)?;
+            for (id, row) in found {
+                let still = objects.get(id)?.is_some_and(|value| *value.value() == row.encode(id));
+                if still {
+                    objects.insert(id, &IndexRow { soundness, ..*row }.encode(id))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets objects whose rows say that they are damaged, or say nothing.
+    pub(super) fn forget_damaged(&self, ids: &[ObjectId]) -> Result<(), StoreError> {
+        self.database.write(Durability::Immediate, |transaction| {
+            let mut objects = transaction.open_table(OBJECTS)?;
+            for id in ids {
+                let row = objects.get(id)?.map(|value| IndexRow::decode(id, value.value()));
+                if row.is_some_and(|row| row.map_or(true, |row| row.soundness == Soundness::Damaged)) {
+                    objects.remove(id)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts the file aside and begins an empty one. The caller replays the segments into it.
+    pub(super) fn renew(&self) -> Result<(), StoreError> {
+        self.database.renew(make_tables)
     }
 
     /// Opens the file anew after a fault. The caller replays what the index has lost by it.

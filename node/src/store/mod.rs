@@ -41,6 +41,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -62,6 +63,7 @@ pub use self::intake::Seq;
 pub use self::reader::Read;
 pub use self::record::{ContentKind, ContentState, ManifestRecord, Removal};
 pub use self::usage::Usage;
+pub use self::verify::{Damage, Watcher};
 
 use self::backend::Faults;
 use self::catalog::{Catalog, Change};

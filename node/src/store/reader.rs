@@ -94,6 +94,23 @@ pub(super) fn read_many<'a>(
     Ok(results)
 }
 
+/// Reads again an object that was found damaged where `row` says it lies.
+pub(super) fn reread(shared: &Shared, id: &ObjectId, row: &IndexRow) -> Result<(), ReadError> {
+    let file = shared.segments.path(row.segment);
+    let damaged = |detail: String| ReadError::Damaged { what: name(id, row.kind), file, detail };
+    let segment = match shared.segments.segment(row.segment) {
+        Ok(segment) => segment,
+        Err(_) => return Err(damaged("it is missing".to_owned())),
+    };
+    match segment.read(|reader| reader.bytes(row.offset, row.len)) {
+        Ok(Ok(bytes)) => match checked(row.kind, id, bytes) {
+            Some(_) => Ok(()),
+            None => Err(damaged("its bytes do not match its hash".to_owned())),
+        },
+        Ok(Err(error)) | Err(error) => Err(damaged(error.to_string())),
+    }
+}
+
 fn read_segment(
     shared: &Shared,
     number: SegmentNumber,

@@ -176,6 +176,26 @@ impl Shared {
         Ok(())
     }
 
+    /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
+    /// built some of what is held is not found; the damaged one is kept aside.
+    pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = self.index.check_pages()?;
+        if wrong.is_none()
+            && let Err(error) = self.index.check_rows()
+        {
+            self.index.renew()?;
+            wrong = Some(error);
+        }
+        if wrong.is_some() {
+            recovery::replay(&self.index, &self.segments, Durability::None)?;
+            *healed += 1;
+            drop(healed);
+            self.sync_index()?;
+        }
+        Ok(wrong)
+    }
+
     /// Reports that `id` is damaged where `row` says it lies, and remembers it, so that it counts as not held and the
     /// next publish or fetch stores it anew.
     pub(super) fn damaged(&self, id: &ObjectId, what: String, row: Option<&IndexRow>, detail: String) -> ReadError {

@@ -20,6 +20,7 @@ mod publish;
 mod raw_stream;
 mod report;
 mod small_files;
+mod store;
 mod warm;
 mod web_server;
 
@@ -54,6 +55,7 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
             Figure::Crowd => crowd::measure(&mut lab).await?,
             Figure::Publish => publish::measure(&mut lab).await?,
             Figure::SmallFiles => small_files::measure(&mut lab).await?,
+            Figure::Store => store::measure(&mut lab).await?,
             Figure::Memory => memory::measure(&mut lab).await?,
         };
         for row in rows {

@@ -50,6 +50,8 @@ pub enum Figure {
     Publish,
     /// Publishing and fetching a tree of 10,000 x 10 KiB
     SmallFiles,
+    /// A file imported, imported in place and exported, and a home opened after a kill
+    Store,
     /// Resident memory of both ends while 4 GiB are fetched
     Memory,
 }
@@ -76,6 +78,7 @@ impl Figure {
             Self::Delta => "the next version",
             Self::Publish => "publish",
             Self::SmallFiles => "tree of small files",
+            Self::Store => "the store by itself",
             Self::Memory => "resident memory",
         }
     }

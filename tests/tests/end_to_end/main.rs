@@ -26,4 +26,6 @@ mod sharing;
 mod space;
 mod standing;
 mod support;
+mod torture;
+mod verify;
 mod versions;

@@ -164,7 +164,6 @@ impl InPlace {
     }
 
     /// Forgets which files could not be opened, so that each is looked for anew.
-    #[allow(dead_code, reason = "for verify, which is on its way")]
     pub(super) fn look_again(&self) {
         self.state().gone.clear();
     }
@@ -227,6 +226,45 @@ impl InPlace {
         })
     }
 
+    /// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
+    pub(super) fn verify(&self) -> Result<Option<StoreError>, StoreError> {
+        let Some(database) = self.database() else { return Ok(None) };
+        database.check_or_renew(salvage, |transaction: &WriteTransaction, (chunks, files): Salvaged| {
+            let mut table = transaction.open_table(CHUNKS)?;
+            for (id, place) in chunks {
+                table.insert(&id, &place.encode(&id))?;
+            }
+            let mut table = transaction.open_table(FILES)?;
+            for (number, row) in files {
+                table.insert(number.0, row.encode(number).as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing.
+    pub(super) fn forget_damaged(&self, ids: &[ObjectId]) -> Result<(), StoreError> {
+        if !self.is_used() {
+            return Ok(());
+        }
+        let places = self.read(|transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            let rows = ids.iter().filter_map(|id| match table.get(id) {
+                Ok(value) => value.map(|value| Ok((*id, FilePlace::decode(id, value.value()).ok()))),
+                Err(error) => Some(Err(error.into())),
+            });
+            rows.collect::<Result<Vec<_>, Trouble>>()
+        })?;
+        let is_lost = |place: &Option<FilePlace>| {
+            place.is_none_or(|place| place.soundness == Soundness::Damaged || self.is_gone(place.file))
+        };
+        let lost: Vec<_> = places.into_iter().filter(|(_, place)| is_lost(place)).collect();
+        if !lost.is_empty() {
+            self.write(|transaction| write::remove(transaction, &lost))?;
+        }
+        Ok(())
+    }
+
     /// Removes the rows of chunks that are not `live`, and of files without chunks; with `dry` only counts them. What a
     /// publish or fetch under way has placed stays. The files themselves are the user's.
     #[cfg_attr(not(test), allow(dead_code, reason = "for the collection, which is on its way"))]
@@ -261,6 +299,24 @@ impl InPlace {
     pub(super) fn close(&self) -> Result<(), StoreError> {
         self.database().map_or(Ok(()), |database| database.close())
     }
+}
+
+type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);
+
+/// What can be read of both tables.
+fn salvage(transaction: &ReadTransaction) -> Result<Salvaged, Trouble> {
+    let table = transaction.open_table(CHUNKS)?;
+    let chunks = table.iter()?.map_while(Result::ok).filter_map(|(id, value)| {
+        let id = *id.value();
+        Some((id, FilePlace::decode(&id, value.value()).ok()?))
+    });
+    let chunks = chunks.collect();
+    let table = transaction.open_table(FILES)?;
+    let files = table.iter()?.map_while(Result::ok).filter_map(|(number, value)| {
+        let number = FileNumber(number.value());
+        Some((number, FileRow::decode(number, value.value()).ok()?))
+    });
+    Ok((chunks, files.collect()))
 }
 
 fn again<T>(database: &HomeDatabase, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {

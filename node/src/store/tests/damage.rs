@@ -8,12 +8,12 @@ use super::super::record::tests::sample;
 use super::super::{CATALOG_FILE, INDEX_FILE, ReadError, SEGMENTS_FOLDER};
 use super::*;
 
-fn segments(home: &Path) -> Vec<PathBuf> {
+pub(super) fn segments(home: &Path) -> Vec<PathBuf> {
     fs::read_dir(home.join(SEGMENTS_FOLDER)).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Flips a bit of the first occurrence of `bytes` in the files; says in which.
-fn flip_in(files: &[PathBuf], bytes: &[u8], bit: usize) -> PathBuf {
+pub(super) fn flip_in(files: &[PathBuf], bytes: &[u8], bit: usize) -> PathBuf {
     for file in files {
         let mut content = fs::read(file).unwrap();
         if let Some(at) = content.windows(bytes.len()).position(|window| window == bytes) {
@@ -26,7 +26,7 @@ fn flip_in(files: &[PathBuf], bytes: &[u8], bit: usize) -> PathBuf {
 }
 
 /// Writes a file's bytes in place, whatever its mode, and leaves the mode as it is.
-fn overwrite(file: &Path, content: &[u8]) {
+pub(super) fn overwrite(file: &Path, content: &[u8]) {
     let permissions = fs::metadata(file).unwrap().permissions();
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(file, content).unwrap();

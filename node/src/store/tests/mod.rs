@@ -10,6 +10,8 @@ mod faults;
 mod in_place;
 mod life;
 mod model;
+mod torture;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ impl Model {
     }
 }
 
-fn run(seed: u64) {
+pub(super) fn run(seed: u64) {
     let home = tempfile::tempdir().unwrap();
     let mut rng = random(seed);
     let mut model = Model::default();

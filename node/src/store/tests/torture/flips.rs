@@ -1,0 +1,65 @@
+//! Single bits turned at random places of the files that a store is made of.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::super::super::record::tests::sample;
+use super::super::super::{CATALOG_FILE, INDEX_FILE};
+use super::super::damage::{overwrite, segments};
+use super::super::verify::{filled, verify};
+use super::*;
+
+/// What a turned bit may do: be found and mended, or change nothing at all. `true`: found.
+fn one_flip(seed: u64) -> bool {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), seed);
+    let mut rng = random(seed ^ 0x5eed);
+    let mut files: Vec<PathBuf> = segments(home.path());
+    files.extend([home.path().join(INDEX_FILE), home.path().join(CATALOG_FILE)]);
+    let file = files.swap_remove(below(&mut rng, files.len()));
+    let mut content = fs::read(&file).unwrap();
+    let used: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
+    let at = used[below(&mut rng, used.len())];
+    content[at] ^= 1 << below(&mut rng, 8);
+    overwrite(&file, &content);
+    println!("seed {seed}: byte {at} of {}", file.display());
+    let store = match Store::open(home.path(), small()) {
+        Ok(store) => store,
+        Err(error) => {
+            // Of the catalog, which follows from nothing, or of another version: by name.
+            assert!(error.to_string().contains(home.path().to_str().unwrap()), "{error}");
+            return true;
+        }
+    };
+    let found = verify(&store, true);
+    // A peer gives again what cannot be mended from within.
+    let ids: Vec<_> = chunks.iter().map(VerifiedChunk::id).collect();
+    let held = store.holds_chunks(&ids).unwrap();
+    let lost: Vec<_> = chunks.iter().zip(held).filter(|(_, held)| !held).map(|(chunk, _)| chunk.clone()).collect();
+    let was_found = !found.damage.is_empty() || !lost.is_empty();
+    put_all(&store, &lost).unwrap();
+    assert_holds(&store, &chunks);
+    assert_eq!(store.manifests().unwrap(), [sample("kept")]);
+    wait(store.close()).unwrap();
+    drop(store);
+    // What was not found changes nothing, not even for an index that is built anew.
+    fs::remove_file(home.path().join(INDEX_FILE)).unwrap();
+    let store = open(home.path());
+    let lost: Vec<_> = chunks.iter().filter(|chunk| !matches!(store.read_chunk(&chunk.id()), Ok(Some(_)))).collect();
+    assert!(was_found || lost.is_empty(), "seed {seed}: {} chunks are lost, and verify found nothing", lost.len());
+    put_all(&store, lost).unwrap();
+    assert_holds(&store, &chunks);
+    was_found
+}
+
+#[test]
+fn a_flip_anywhere_is_found_and_mended_or_changes_nothing() {
+    let wanted = amount(24, 1_000);
+    let (mut found, mut flips) = (0, 0);
+    while found < wanted {
+        found += u64::from(one_flip(1_000 + flips));
+        flips += 1;
+        assert!(flips < 40 * wanted + 100, "flips are not found");
+    }
+    println!("{found} of {flips} flips were in bytes in use, and were found; the others changed nothing");
+}

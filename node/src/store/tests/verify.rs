@@ -1,0 +1,158 @@
+//! Verifying: what is damaged is found, and mended from within where that is possible.
+
+use std::fs;
+
+use super::super::record::tests::sample;
+use super::super::{CATALOG_FILE, Damage, INDEX_FILE, Watcher};
+use super::damage::{flip_in, overwrite, segments};
+use super::*;
+
+#[derive(Default)]
+pub(super) struct Found {
+    objects: u64,
+    bytes: u64,
+    pub(super) damage: Vec<Damage>,
+}
+
+impl Watcher for Found {
+    fn checked(&mut self, objects: u64, bytes: u64) -> bool {
+        self.objects += objects;
+        self.bytes += bytes;
+        true
+    }
+
+    fn damaged(&mut self, damage: Damage) {
+        self.damage.push(damage);
+    }
+}
+
+pub(super) fn verify(store: &Store, repair: bool) -> Found {
+    let mut found = Found::default();
+    store.verify_tables(repair, &mut found).unwrap();
+    store.verify_objects(&mut found).unwrap();
+    found
+}
+
+pub(super) fn filled(home: &Path, seed: u64) -> Vec<VerifiedChunk> {
+    let mut rng = random(seed);
+    let chunks: Vec<_> = (0..60).map(|_| chunk(&mut rng, 30_000)).filter(|chunk| chunk.bytes().len() > 64).collect();
+    let store = open(home);
+    put_all(&store, &chunks).unwrap();
+    wait(store.put_manifest(sample("kept"))).unwrap();
+    wait(store.close()).unwrap();
+    chunks
+}
+
+#[test]
+fn everything_that_is_sound_is_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), 1);
+    let found = verify(&open(home.path()), false);
+    let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes().len() as u64).sum();
+    assert_eq!((found.objects, found.bytes, found.damage.len()), (chunks.len() as u64, bytes, 0));
+}
+
+#[test]
+fn damage_is_found_where_it_is_and_forgiven_when_it_is_gone() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), 2);
+    let victim = &chunks[7];
+    let file = flip_in(&segments(home.path()), &victim.bytes()[..24], 5);
+    let store = open(home.path());
+    for _ in 0..2 {
+        let found = verify(&store, false);
+        assert_eq!(found.damage.len(), 1);
+        assert_eq!((found.damage[0].id, &found.damage[0].file), (Some(*victim.id().as_bytes()), &file));
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    let mut wrong = victim.bytes()[..24].to_vec();
+    wrong[0] ^= 1 << 5;
+    flip_in(&[file], &wrong, 5);
+    let store = open(home.path());
+    assert_eq!(store.holds_chunks(&[victim.id()]).unwrap(), [false]);
+    assert_eq!(verify(&store, false).damage.len(), 0);
+    assert_holds(&store, &chunks);
+}
+
+#[test]
+fn an_object_that_is_forgotten_is_damaged_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), 3);
+    flip_in(&segments(home.path()), &chunks[3].bytes()[..24], 0);
+    let store = open(home.path());
+    let id = verify(&store, false).damage[0].id.unwrap();
+    store.forget_damaged(&[id, *chunks[4].id().as_bytes()]).unwrap();
+    assert_eq!(verify(&store, false).damage.len(), 0);
+    assert_holds(&store, chunks.iter().enumerate().filter(|(at, _)| *at != 3).map(|(_, chunk)| chunk));
+}
+
+#[test]
+fn a_damaged_directory_is_found_and_its_objects_are_written_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), 4);
+    // The id stands in the directory of its group; the index has it too, but is another file.
+    flip_in(&segments(home.path()), chunks[9].id().as_bytes(), 77);
+    let store = open(home.path());
+    assert_eq!(verify(&store, false).damage.len(), 1);
+    let repaired = verify(&store, true);
+    assert!(repaired.damage.iter().all(|damage| damage.mended) && repaired.damage.len() == 1, "{:?}", repaired.damage);
+    assert_eq!(verify(&store, false).damage.len(), 0);
+    wait(store.close()).unwrap();
+    drop(store);
+    fs::remove_file(home.path().join(INDEX_FILE)).unwrap();
+    let store = open(home.path());
+    assert_holds(&store, &chunks);
+}
+
+#[test]
+fn a_damaged_index_is_found_and_built_anew_while_the_store_is_open() {
+    for seed in 10..20 {
+        let home = tempfile::tempdir().unwrap();
+        let chunks = filled(home.path(), seed);
+        let mut rng = random(seed);
+        let victim = &chunks[below(&mut rng, chunks.len())];
+        flip_everywhere(&home.path().join(INDEX_FILE), victim.id().as_bytes(), below(&mut rng, 32 * 8));
+        println!("seed {seed}");
+        let store = open(home.path());
+        assert!(!verify(&store, false).damage.is_empty());
+        let repaired = verify(&store, true);
+        assert!(repaired.damage.iter().all(|damage| damage.mended), "{:?}", repaired.damage);
+        assert_eq!(verify(&store, false).damage.len(), 0);
+        assert_holds(&store, &chunks);
+        let more = chunk(&mut rng, 1_000);
+        put_all(&store, [&more]).unwrap();
+        assert_holds(&store, [&more]);
+    }
+}
+
+/// Flips a bit of each occurrence of `bytes`: pages that are not in use any more have them too.
+fn flip_everywhere(file: &Path, bytes: &[u8], bit: usize) {
+    let mut content = fs::read(file).unwrap();
+    let places: Vec<_> =
+        (0..content.len() - bytes.len()).filter(|at| &content[*at..*at + bytes.len()] == bytes).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        content[at + bit / 8] ^= 1 << (bit % 8);
+    }
+    overwrite(file, &content);
+}
+
+#[test]
+fn a_damaged_copy_of_a_record_is_written_anew() {
+    let home = tempfile::tempdir().unwrap();
+    filled(home.path(), 5);
+    let catalog = home.path().join(CATALOG_FILE);
+    let name = sample("kept").name.unwrap();
+    let store = open(home.path());
+    wait(store.put_manifest(crate::store::ManifestRecord { name: Some("easily found".into()), ..sample("kept") }))
+        .unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    flip_in(&[catalog], b"easily found", 9);
+    let store = open(home.path());
+    assert!(!verify(&store, false).damage.is_empty(), "{name}");
+    assert!(verify(&store, true).damage.iter().all(|damage| damage.mended));
+    assert_eq!(verify(&store, false).damage.len(), 0);
+    assert_eq!(store.manifests().unwrap()[0].name.as_deref(), Some("easily found"));
+}

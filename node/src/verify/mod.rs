@@ -1,0 +1,241 @@
+//! Verifying: everything that is held, or one content, is hashed again; what is damaged is fetched anew on request.
+
+mod walk;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shoal_protocol::hash::ContentHash;
+use tokio::task::spawn_blocking;
+
+use crate::api::{DamageInfo, Failure, FailureKind, Phase, Progress, Verified, VerifyRequest};
+use crate::fetch::{FetchError, Fetching, Goal, Job};
+use crate::operation::Reporter;
+use crate::store::{ContentState, Damage, ManifestRecord, ReadError, Store, Watcher};
+use walk::{Follower, Walk};
+
+/// Damage that is told one by one; beyond it is only counted.
+const MAX_DAMAGE: usize = 100;
+/// Damaged objects that are remembered by their ids, 32 bytes each, to be counted once and looked for after a repair.
+const MAX_REMEMBERED: usize = 1 << 20;
+
+/// What has been looked at and found, and how fast it may go on.
+struct Tally {
+    checked: u64,
+    checked_bytes: u64,
+    ids: HashSet<[u8; 32]>,
+    /// Damage that has no id, or too many before it.
+    others: u64,
+    others_mended: u64,
+    damage: Vec<DamageInfo>,
+    rate: Option<u64>,
+    started: Instant,
+    stop: Arc<AtomicBool>,
+    progress: tokio::sync::watch::Sender<Progress>,
+}
+
+impl Watcher for Tally {
+    fn checked(&mut self, objects: u64, bytes: u64) -> bool {
+        self.checked += objects;
+        self.checked_bytes += bytes;
+        let done = self.checked_bytes;
+        self.progress.send_modify(|progress| {
+            progress.phase = Phase::Verifying;
+            progress.done_bytes = done;
+        });
+        if let Some(rate) = self.rate.filter(|rate| *rate > 0) {
+            let due = Duration::from_secs_f64(self.checked_bytes as f64 / rate as f64);
+            // In short steps, so that whoever hangs up is noticed.
+            while let Some(left) = due.checked_sub(self.started.elapsed())
+                && !self.stop.load(Ordering::Relaxed)
+            {
+                std::thread::sleep(left.min(Duration::from_millis(200)));
+            }
+        }
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn damaged(&mut self, damage: Damage) {
+        let Damage { id, what, file, detail, mended } = damage;
+        match id {
+            Some(id) if self.ids.contains(&id) => return,
+            Some(id) if self.ids.len() < MAX_REMEMBERED => drop(self.ids.insert(id)),
+            _ => {
+                self.others += 1;
+                self.others_mended += u64::from(mended);
+            }
+        }
+        if self.damage.len() < MAX_DAMAGE {
+            self.damage.push(DamageInfo { what, file, detail });
+        }
+    }
+}
+
+/// A tally of one content.
+struct OfContent<'a> {
+    tally: &'a mut Tally,
+    hash: ContentHash,
+    /// Whether all of it should be there.
+    is_complete: bool,
+}
+
+impl Follower for OfContent<'_> {
+    fn read(&mut self, objects: u64, bytes: u64) -> bool {
+        self.tally.checked(objects, bytes)
+    }
+
+    fn damaged(&mut self, id: [u8; 32], error: ReadError) {
+        let (what, file, detail) = match error {
+            ReadError::Damaged { what, file, detail } => (what, file, detail),
+            other => (String::new(), PathBuf::new(), other.to_string()),
+        };
+        self.tally.damaged(Damage { id: Some(id), what, file, detail, mended: false });
+    }
+
+    fn missing(&mut self, id: [u8; 32], what: &str) {
+        if self.is_complete {
+            let detail = format!("it belongs to {} and is not there", self.hash);
+            let what = what.to_owned();
+            self.tally.damaged(Damage { id: Some(id), what, file: PathBuf::new(), detail, mended: false });
+        }
+    }
+}
+
+/// What is not held of contents that should be whole.
+#[derive(Default)]
+struct Needed(HashSet<[u8; 32]>);
+
+impl Follower for Needed {
+    fn read(&mut self, _: u64, _: u64) -> bool {
+        true
+    }
+
+    fn damaged(&mut self, id: [u8; 32], _: ReadError) {
+        self.0.insert(id);
+    }
+
+    fn missing(&mut self, id: [u8; 32], _: &str) {
+        self.0.insert(id);
+    }
+}
+
+/// Ends the work on other threads when nobody waits for it any more.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Verifies what was asked for.
+pub(crate) async fn verify(
+    store: &Store,
+    fetching: &Fetching,
+    request: VerifyRequest,
+    reporter: Reporter,
+) -> Result<Verified, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let _stop = StopOnDrop(Arc::clone(&stop));
+    let tally = Tally {
+        checked: 0,
+        checked_bytes: 0,
+        ids: HashSet::new(),
+        others: 0,
+        others_mended: 0,
+        damage: Vec::new(),
+        rate: request.rate,
+        started: Instant::now(),
+        stop,
+        progress: reporter.progress.clone(),
+    };
+    let (looking, wanted, repair) = (store.clone(), request.hash, request.repair);
+    let looked = spawn_blocking(move || look(&looking, wanted, repair, tally)).await;
+    let (tally, lacking) = looked.map_err(|_| FetchError::Broken)??;
+    for record in &lacking {
+        // From here on it is served, listed and fetched as what it is.
+        let record = ManifestRecord { state: ContentState::Fetching, ..record.clone() };
+        store.put_manifest(record).await.map_err(FetchError::from)?;
+    }
+    let mut repaired = tally.others_mended;
+    if request.repair {
+        for record in &lacking {
+            let job = Job {
+                hash: record.hash,
+                name: None,
+                goal: Goal::Everything { output: None },
+                peers: crate::service::parse_peers(&request.peers)?,
+                timeout: Duration::from_millis(request.timeout_ms),
+                limit_down: None,
+                progress: reporter.progress.clone(),
+                notes: reporter.notes.clone(),
+                record: None,
+            };
+            if let Err(error) = fetching.everything(job).await {
+                // A full queue or nobody who reads loses the note; the count tells all the same.
+                let _ = reporter.notes.try_send(format!("not repaired: {error}"));
+            }
+        }
+        let (store, ids) = (store.clone(), tally.ids.iter().copied().collect::<Vec<_>>());
+        let mended = spawn_blocking(move || mended(&store, &ids, &lacking)).await;
+        repaired += mended.map_err(|_| FetchError::Broken)??;
+    }
+    Ok(Verified {
+        checked: tally.checked,
+        checked_bytes: tally.checked_bytes,
+        damaged: tally.ids.len() as u64 + tally.others,
+        repaired,
+        damage: tally.damage,
+    })
+}
+
+type Looked = (Tally, Vec<ManifestRecord>);
+
+/// Looks at everything or one content; says which contents that were whole are not. Blocks.
+fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tally) -> Result<Looked, Failure> {
+    let records = match wanted {
+        None => {
+            store.verify_tables(repair, &mut tally).map_err(FetchError::from)?;
+            store.verify_objects(&mut tally).map_err(FetchError::from)?;
+            store.manifests().map_err(FetchError::from)?
+        }
+        Some(hash) => {
+            let record = store.manifest(&hash).map_err(FetchError::from)?;
+            let absent =
+                || Failure::new(FailureKind::NotFound, format!("this node does not hold {hash}: nothing to verify"));
+            vec![record.ok_or_else(absent)?]
+        }
+    };
+    let mut lacking = Vec::new();
+    for record in records {
+        let (hash, is_complete) = (record.hash, record.state == ContentState::Complete);
+        let mut follower = OfContent { tally: &mut tally, hash, is_complete };
+        let walked = Walk { store, hash, deep: wanted.is_some(), follower: &mut follower }.run();
+        if !walked.map_err(|error| FetchError::manifest(hash, error))? && is_complete {
+            lacking.push(record);
+        }
+    }
+    Ok((tally, lacking))
+}
+
+/// How many of the damaged objects are held now. Those that no content needs are forgotten, which mends them too.
+fn mended(store: &Store, ids: &[[u8; 32]], contents: &[ManifestRecord]) -> Result<u64, FetchError> {
+    let mut mended = 0;
+    let held = store.holds_objects(ids)?;
+    mended += held.iter().filter(|held| **held).count() as u64;
+    let lost: HashSet<[u8; 32]> = ids.iter().zip(held).filter(|(_, held)| !held).map(|(id, _)| *id).collect();
+    if lost.is_empty() {
+        return Ok(mended);
+    }
+    let mut needed = Needed::default();
+    for ManifestRecord { hash, .. } in contents {
+        let walked = Walk { store, hash: *hash, deep: false, follower: &mut needed }.run();
+        walked.map_err(|error| FetchError::manifest(*hash, error))?;
+    }
+    let needless: Vec<[u8; 32]> = lost.difference(&needed.0).copied().collect();
+    store.forget_damaged(&needless)?;
+    Ok(mended + needless.len() as u64)
+}

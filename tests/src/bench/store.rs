@@ -1,0 +1,122 @@
+//! The store by itself: a file imported, imported in place and again, exported, and a home opened after a kill.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use shoal_node::api::Published;
+use shoal_testnet::cluster::NodeOptions;
+use shoal_testnet::command::{FetchOptions, Shoal};
+use shoal_testnet::content;
+use shoal_testnet::resources::disk_bytes;
+
+use super::BenchError;
+use super::floors::{copy_file, sync_file};
+use super::lab::{Lab, Medium, remove};
+use super::measure::{Runs, rate};
+use super::report::{Bar, Row};
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Six rows. On disk, as durable is what it is about.
+pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
+    let bytes = lab.bytes(1 << 30);
+    let folder = lab.folder(Medium::Disk, bytes * 4)?;
+    let source = folder.path().join("source");
+    content::write_file(&source, bytes, 11).map_err(BenchError::file(&source))?;
+    sync_file(&source)?;
+    let mut runs: [Runs; 8] = Default::default();
+    for _ in 0..lab.runs {
+        let [import, copy, disk, again, in_place, hash, in_place_disk, export] = &mut runs;
+        let (home, out) = (folder.path().join("home"), folder.path().join("out"));
+        lab.warm(bytes * 5 / 2)?;
+        copy.push(copy_file(&source, &out)?);
+        remove(&out)?;
+        let (seconds, published) = lab.import(&home, &source).await?;
+        import.push(seconds);
+        let used = home_bytes(&home)?;
+        disk.push(used / bytes as f64);
+        lab.import(&home, &source).await?;
+        again.push((home_bytes(&home)? - used) / bytes as f64);
+        let shoal = Shoal::new(&lab.program, &home).on_loopback();
+        let started = Instant::now();
+        shoal.fetch(&published.hash.to_string(), &out, &FetchOptions::default()).await?;
+        export.push(started.elapsed().as_secs_f64());
+        remove(&out)?;
+        remove(&home)?;
+        hash.push(hash_with_two_threads(&source, bytes)?);
+        let started = Instant::now();
+        let words = [Path::new("publish"), Path::new("--no-serve"), Path::new("--in-place"), source.as_path()];
+        shoal.json::<Published, _>(words).await?;
+        in_place.push(started.elapsed().as_secs_f64());
+        in_place_disk.push(home_bytes(&home)? / bytes as f64);
+        remove(&home)?;
+    }
+    let [import, copy, disk, again, in_place, hash, in_place_disk, export] = runs;
+    let ratio = |ours: f64, floor: f64| ours / floor;
+    let detail = |runs: &Runs| format!("{:.2} s ({:.0} MB/s)", runs.median(), rate(bytes, runs.median()));
+    let (imported, kept, exported) = (detail(&import), detail(&in_place), detail(&export));
+    let rows = [
+        Row::against("import, durable, time to cp + fsync", import, copy.clone(), ratio, Bar::AtMost(2.0))
+            .with_detail(imported),
+        Row::plain("disk used to payload after import", disk, "x", Bar::AtMost(1.01)),
+        Row::plain("new disk for the same file again, to its size", again, "x", Bar::AtMost(0.01)),
+        Row::against("import in place, time to hashing with 2 threads", in_place, hash, ratio, Bar::AtMost(5.0))
+            .with_detail(kept),
+        Row::plain("disk used to payload after import in place", in_place_disk, "x", Bar::AtMost(0.005)),
+        Row::against("export, durable, time to cp + fsync", export, copy, ratio, Bar::AtMost(1.5))
+            .with_detail(exported),
+    ];
+    let mut rows: Vec<Row> = rows.into_iter().map(|row| lab.judged(row)).collect();
+    rows.push(opening(lab, folder.path(), &source, bytes).await?);
+    Ok(rows)
+}
+
+fn home_bytes(home: &Path) -> Result<f64, BenchError> {
+    Ok(disk_bytes(home).map_err(BenchError::file(home))? as f64)
+}
+
+/// What `b3sum --num-threads 2` does, in seconds: each half of the file read and hashed by a thread.
+fn hash_with_two_threads(source: &Path, bytes: u64) -> Result<f64, BenchError> {
+    let started = Instant::now();
+    let half = bytes / 2;
+    let hash = |from: u64, to: u64| -> std::io::Result<blake3::Hash> {
+        let file = File::open(source)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut at = from;
+        while at < to {
+            let most = usize::try_from(to - at).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+            let read = file.read_at(&mut buffer[..most], at)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            at += read as u64;
+        }
+        Ok(hasher.finalize())
+    };
+    let hashed = std::thread::scope(|scope| {
+        let other = scope.spawn(|| hash(half, bytes));
+        let own = hash(0, half);
+        own.and(other.join().unwrap_or_else(|_| Err(std::io::Error::other("a hashing thread broke off"))))
+    });
+    hashed.map_err(BenchError::file(source))?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// How long a node that was killed takes until it answers again.
+async fn opening(lab: &Lab, folder: &Path, source: &Path, bytes: u64) -> Result<Row, BenchError> {
+    let mut cluster = lab.publisher(folder, NodeOptions::default()).await?;
+    cluster.node(0).shoal().publish(source).await?;
+    let mut runs = Runs::default();
+    for _ in 0..lab.runs {
+        cluster.kill(0).await?;
+        let started = Instant::now();
+        cluster.restart(0).await?;
+        runs.push(started.elapsed().as_secs_f64());
+    }
+    let what = format!("opening a home of {} MiB after kill -9, until it serves", bytes >> 20);
+    Ok(lab.judged(Row::plain(what, runs, "s", Bar::AtMost(0.5))))
+}

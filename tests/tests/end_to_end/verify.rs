@@ -1,0 +1,90 @@
+//! `shoal verify`: finds damage, names it, and has it fetched anew.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use shoal_node::api::Verified;
+use shoal_testnet::command::FetchOptions;
+
+use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
+
+/// Turns a bit of payload in the first segment of a home.
+fn harm(home: &Path, sample: &[u8]) {
+    let segment = home.join("segments/000001.redb");
+    let content = fs::read(&segment).unwrap();
+    let at = content.windows(64).position(|window| window == &sample[..64]).expect("the sample is not in the segment");
+    fs::set_permissions(&segment, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = fs::File::options().write(true).open(&segment).unwrap();
+    file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+}
+
+#[test]
+fn damage_in_a_segment_is_named_and_fetched_anew() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 6 * MIB, 1);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let hash = published.hash.to_string();
+        let shoal = cluster.node(1).shoal();
+        fetch_and_compare(&shoal, &hash, &cluster.folder().join("out"), FetchOptions::default(), &file).await;
+        let clean: Verified = shoal.json(["verify"]).await.unwrap();
+        assert_eq!((clean.damaged, clean.repaired), (0, 0));
+        assert!(clean.checked > published.chunks && clean.checked_bytes >= published.bytes, "{clean:?}");
+        cluster.stop(1).await.unwrap();
+        harm(shoal.home(), &fs::read(&file).unwrap()[3 << 20..]);
+        cluster.restart(1).await.unwrap();
+        let shoal = cluster.node(1).shoal();
+        let found = shoal.run(["verify", &hash]).await.unwrap();
+        refused(&found, 4, &["damaged", "--repair"]);
+        assert!(String::from_utf8_lossy(&found.stdout).contains("000001.redb"), "it does not say where");
+        let peer = cluster.node(0).addresses()[0].clone();
+        let mended: Verified = shoal.json(["verify", "--repair", "--peer", &peer]).await.unwrap();
+        assert_eq!((mended.damaged, mended.repaired), (1, 1), "{mended:?}");
+        assert_eq!(shoal.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
+        still_readable(&shoal, &published, &file).await;
+    });
+}
+
+#[test]
+fn a_file_in_place_that_changed_is_named_and_its_content_fetched_anew() {
+    run(async {
+        let cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 4 * MIB, 2);
+        let original = cluster.folder().join("original");
+        fs::copy(&file, &original).unwrap();
+        let (one, two) = (cluster.node(0).shoal(), cluster.node(1).shoal());
+        let published: shoal_node::api::Published =
+            one.json(["publish", "--in-place", file.to_str().unwrap()]).await.unwrap();
+        let hash = published.hash.to_string();
+        fetch_and_compare(&two, &hash, &cluster.folder().join("copy"), FetchOptions::default(), &original).await;
+        fs::remove_file(&file).unwrap();
+        let found = one.run(["verify"]).await.unwrap();
+        refused(&found, 4, &["damaged"]);
+        assert!(String::from_utf8_lossy(&found.stdout).contains(file.to_str().unwrap()));
+        let mended: Verified = one.json(["verify", "--repair"]).await.unwrap();
+        assert_eq!((mended.damaged, mended.repaired), (published.chunks, published.chunks), "{mended:?}");
+        assert_eq!(one.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
+        still_readable(&one, &published, &original).await;
+    });
+}
+
+#[test]
+fn what_no_peer_has_stays_damaged_and_what_is_not_held_is_not_found() {
+    run(async {
+        let folder = folder();
+        let (file, other) = (sample(folder.path(), "file", MIB, 3), sample(folder.path(), "other", 1000, 4));
+        let shoal = home(&folder, "home");
+        let published = import(&shoal, &file).await;
+        harm(shoal.home(), &fs::read(&file).unwrap()[500_000..]);
+        let ended = shoal.run(["verify", "--repair", "--timeout", "300ms"]).await.unwrap();
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(ended.stderr.contains("no peer gave it anew"), "{}", ended.stderr);
+        let elsewhere = import(&home(&folder, "elsewhere"), &other).await.hash.to_string();
+        refused(&shoal.run(["verify", &elsewhere]).await.unwrap(), 3, &["does not hold"]);
+        // Publishing it again heals it.
+        import(&shoal, &file).await;
+        assert_eq!(shoal.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
+        still_readable(&shoal, &published, &file).await;
+    });
+}
