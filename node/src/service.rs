@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo, EntryType, Explained, Failure, FailureKind, Fetched, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo,
+    EntryType, Explained, Failure, FailureKind, FetchRequest, Fetched, Identity, PeerInfo, Phase, PinRequest, Pinned,
+    Progress, PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use tokio::task::spawn_blocking;
 
@@ -45,6 +46,8 @@ impl Inner {
                     limit_down: None,
                     progress: reporter.progress,
                     notes: reporter.notes,
+                    bases: Vec::new(),
+                    priority: Priority::Waiting,
                     hold: hold.clone(),
                     record: None,
                 };

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, DamageInfo, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Phase, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, DamageInfo, EntriesRequest, EntryInfo,
+    EntryType, Event, Explained, Failure, FailureKind, FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Phase,
+    PinRequest, Pinned, Progress, PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified,
+    VerifyRequest,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};

@@ -19,7 +19,9 @@ use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained,
+    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, Published, Removed, Status,
+    Unpinned, Verified, VerifyRequest,
 };
 
 /// Longest answer to a plain question.

@@ -10,7 +10,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Events, Items, Service};
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event, Explained, Failure, FailureKind, Fetched, FetchReport, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Progress, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event,
+    Explained, Failure, FailureKind, FetchReport, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned,
+    Progress, PublishRequest, Published, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 pub(super) fn hash() -> ContentHash {

@@ -8,7 +8,9 @@ use futures::stream::BoxStream;
 use shoal_protocol::hash::ContentHash;
 
 use crate::api::{
-    BytesRequest, Collected, CollectRequest, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained, Failure, Fetched, FetchRequest, Identity, PeerInfo, Pinned, PinRequest, Published, PublishRequest, Removed, Status, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained,
+    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, Published, Removed, Status,
+    Unpinned, Verified, VerifyRequest,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.

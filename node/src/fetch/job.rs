@@ -71,6 +71,8 @@ impl Job {
             notes,
             bases: Vec::new(),
             priority: self.priority,
+            // What it finds and puts is kept as long as the fetch that it is for.
+            hold: self.hold.clone(),
             record: None,
         }
     }

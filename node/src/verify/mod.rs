@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use tokio::task::spawn_blocking;
 
@@ -157,8 +158,7 @@ pub(crate) async fn verify(
     let (tally, lacking) = looked.map_err(|_| FetchError::Broken)??;
     for record in &lacking {
         // From here on it is served, listed and fetched as what it is.
-        let record = ManifestRecord { state: ContentState::Fetching, ..record.clone() };
-        store.put_manifest(record).await.map_err(FetchError::from)?;
+        store.incomplete_manifest(record.hash).await.map_err(FetchError::from)?;
     }
     let mut repaired = tally.others_mended;
     if request.repair {
@@ -172,6 +172,9 @@ pub(crate) async fn verify(
                 limit_down: None,
                 progress: reporter.progress.clone(),
                 notes: reporter.notes.clone(),
+                bases: Vec::new(),
+                priority: Priority::Waiting,
+                hold: store.hold(Some(record.hash)),
                 record: None,
             };
             if let Err(error) = fetching.everything(job).await {
