@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use files::ReportError;
 pub use judge::judge;
 pub use svg::Picture;
+pub(crate) use text::seconds;
 
 /// All that a run showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +209,26 @@ impl Report {
             done.filter_map(|fetch| Some(fetch.ended_us?.saturating_sub(fetch.started_us?))).collect();
         all.sort_unstable();
         all
+    }
+
+    /// The longest stretch of samples in which a fetch that had begun and was not over got nothing, with the fetch, its
+    /// length and when it began, both in microseconds; of the fetches at these nodes only. What is shorter than two
+    /// samples is not seen.
+    pub fn longest_standstill(&self, counts: impl Fn(usize) -> bool) -> Option<(usize, u64, u64)> {
+        let fetches = self.fetches.iter().enumerate().filter(|(_, fetch)| counts(fetch.node));
+        let each = fetches.filter_map(|(place, fetch)| {
+            let (began, ended) = (fetch.started_us?, fetch.ended_us.unwrap_or(u64::MAX));
+            let (mut since, mut had, mut worst) = (began, 0, (0, began));
+            for sample in self.samples.iter().filter(|sample| (began..ended).contains(&sample.at_us)) {
+                let done = sample.done_bytes.get(place).copied()?;
+                if done > had {
+                    (since, had) = (sample.at_us, done);
+                }
+                worst = worst.max((sample.at_us - since, since));
+            }
+            Some((place, worst.0, worst.1))
+        });
+        each.max_by_key(|(_, length, _)| *length)
     }
 
     /// The duration that so many percent of the fetches that are done did not exceed.

@@ -115,6 +115,24 @@ fn what_does_not_hold_fails() {
 }
 
 #[test]
+fn the_longest_standstill_is_found() {
+    let mut report = report();
+    let at = |at_us, first, second| Sample { at_us, done_bytes: vec![first, second], sent: SentBy::default() };
+    report.samples = vec![
+        at(1_500_000, 10, 5),
+        at(2_000_000, 20, 5),
+        at(4_000_000, 20, 5),
+        at(4_500_000, 20, 9),
+        // The first is over at 11.5 s: what comes later is no standstill of it.
+        at(12_000_000, 20, 9),
+        at(12_500_000, 20, 10),
+    ];
+    assert_eq!(report.longest_standstill(|_| true), Some((1, 7_500_000, 4_500_000)));
+    assert_eq!(report.longest_standstill(|node| node == 1), Some((0, 2_500_000, 2_000_000)));
+    assert_eq!(report.longest_standstill(|_| false), None);
+}
+
+#[test]
 fn the_text_has_every_node_and_check() {
     let text = report().text();
     for words in ["small: 3 real nodes, seed 7", "leecher-2", "12.00 s", "lower bound", "fairness", "ok    every fetch"]

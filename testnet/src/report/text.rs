@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-pub(super) fn seconds(micros: u64) -> String {
+pub(crate) fn seconds(micros: u64) -> String {
     format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000)
 }
 

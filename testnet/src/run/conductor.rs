@@ -1,6 +1,6 @@
 //! Goes through the plan: does what is due, looks at everything meanwhile, and knows when it is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Conductor<'a, 'b> {
     narrator: &'a mut Narrator<'b>,
     /// Events that have not happened yet, in order.
     ahead: Vec<Planned>,
+    /// Nodes that something was done to.
+    pub(super) struck: BTreeSet<NodeIndex>,
     /// When each trigger came.
     triggered: BTreeMap<Trigger, Instant>,
     publishing: JoinSet<(NodeIndex, ContentIndex, Published)>,
@@ -106,6 +108,7 @@ impl<'a, 'b> Conductor<'a, 'b> {
             began: Instant::now(),
             narrator,
             ahead: plan.events.clone(),
+            struck: BTreeSet::new(),
             triggered: BTreeMap::from([(Trigger::Start, Instant::now())]),
             publishing: JoinSet::new(),
             fetching: JoinSet::new(),
@@ -178,7 +181,10 @@ impl<'a, 'b> Conductor<'a, 'b> {
             match event.action {
                 Action::Publish { node, content } => self.start_publish(node, content),
                 Action::Fetch { node, content } => self.start_fetch(node, content),
-                ref fault => self.stage.strike(fault)?,
+                ref fault => {
+                    self.struck.extend(fault.nodes());
+                    self.stage.strike(fault)?;
+                }
             }
             let is_fault = event.action.is_fault();
             let words = event.action.words(self.scenario);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::conductor::Conductor;
 use super::fetching::Fetching;
 use crate::report::{
-    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, Transfer, judge,
+    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, Transfer, judge, seconds,
 };
 use crate::scenario::{ContentIndex, NodeIndex, Scenario};
 
@@ -30,6 +30,7 @@ impl Conductor<'_, '_> {
             checks: Vec::new(),
         };
         judge(self.scenario, &mut report);
+        report.figures.extend(self.standstill(&report));
         report.checks.push(self.nobody_fell());
         report
     }
@@ -110,6 +111,15 @@ impl Conductor<'_, '_> {
             put("memory of a node at its peak, on average", crate::size::show_size(mean));
         }
         figures
+    }
+
+    /// How long it took the others to go round what was struck: the longest time in which a fetch at a node that
+    /// nothing was done to got nothing.
+    fn standstill(&self, report: &Report) -> Option<Figure> {
+        let (fetch, length, began) = report.longest_standstill(|node| !self.struck.contains(&NodeIndex(node)))?;
+        let name = report.nodes.get(report.fetches.get(fetch)?.node).map(|node| node.name.clone())?;
+        let value = format!("{}, from {} on, at {name}", seconds(length), seconds(began));
+        Some(Figure { name: "longest standstill of a fetch at a node that was left alone".to_owned(), value })
     }
 
     /// Nodes end when they are told to, and only then.

@@ -285,6 +285,25 @@ impl Action {
         !matches!(self, Self::Publish { .. } | Self::Fetch { .. })
     }
 
+    /// The nodes that it happens to.
+    pub fn nodes(&self) -> Vec<NodeIndex> {
+        match self {
+            Self::Publish { node, .. }
+            | Self::Fetch { node, .. }
+            | Self::Kill(node)
+            | Self::Start(node)
+            | Self::Pause(node)
+            | Self::Resume(node)
+            | Self::Restart(node)
+            | Self::Wipe(node)
+            | Self::FillDisk(node)
+            | Self::FreeDisk(node)
+            | Self::SetLine(node, _)
+            | Self::Corrupt { node, .. } => vec![*node],
+            Self::Part(nodes) | Self::Join(nodes) => nodes.clone(),
+        }
+    }
+
     /// What happens, in words.
     pub fn words(&self, scenario: &Scenario) -> String {
         let name = |node: &NodeIndex| scenario.node_name(*node);

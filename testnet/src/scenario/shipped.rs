@@ -17,11 +17,12 @@ macro_rules! shipped {
     };
 }
 
-const ALL: [Shipped; 9] = shipped![
+const ALL: [Shipped; 10] = shipped![
     "steady-fetch",
     "flash-crowd",
     "rolling-restart",
     "churn",
+    "six-of-twenty",
     "partition",
     "slow-providers",
     "liars",
