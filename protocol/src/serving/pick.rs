@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::ServingPolicy;
-use super::action::{Action, PeerNumber, SessionId};
+use super::action::{Action, SessionId};
 use super::limits::Content;
 use super::report::Counters;
-use super::session::{MAX_PUT_OFF, PutOff, Session};
+use super::session::Session;
 use crate::availability::{ChunkIndex, ChunkRange, push_index};
 use crate::wire::MAX_RANGES;
 
@@ -39,7 +39,7 @@ impl ServingPolicy {
             && content.spread.distinct() < content.chunks.min(counted);
         let since = now.saturating_sub(self.config.put_off);
         content.spread.forget_before(since);
-        let mut put_off: Vec<(ChunkIndex, PeerNumber)> = Vec::new();
+        let mut put_off: Vec<ChunkIndex> = Vec::new();
         let mut chunks;
         loop {
             chunks = session.wants.take(if content.sessions > 1 { most.max(LOOK_AT) } else { most });
@@ -47,9 +47,8 @@ impl ServingPolicy {
                 break;
             }
             chunks.retain(|chunk| match content.spread.left_to(*chunk, since) {
-                Some(to) if to != session.peer && self.peers.contains_key(&to) && may_put_off(session, *chunk) => {
-                    session.put_off.insert(*chunk, PutOff::Waiting(to));
-                    put_off.push((*chunk, to));
+                Some(to) if to != session.peer && self.peers.contains_key(&to) && session.put_off(*chunk, to) => {
+                    put_off.push(*chunk);
                     false
                 }
                 _ => true,
@@ -75,7 +74,7 @@ impl ServingPolicy {
             (0..first_copies).for_each(|_| peer.got_first_copy());
         }
         let of = session.content;
-        self.say_put_off(id, put_off.into_iter().map(|(chunk, _)| chunk).collect(), now);
+        self.say_put_off(id, put_off, now);
         if first_pass_ends {
             let sessions = &self.sessions;
             let mine: std::collections::BTreeSet<SessionId> =
@@ -97,11 +96,6 @@ impl ServingPolicy {
             self.actions.push_back(Action::PutOff { session: id, ranges: ranges.to_vec() });
         }
     }
-}
-
-/// Each chunk is put off once for a session, and not too many are.
-fn may_put_off(session: &Session, chunk: ChunkIndex) -> bool {
-    session.put_off.len() < MAX_PUT_OFF && !session.put_off.contains_key(&chunk)
 }
 
 /// Keeps `most` of the chunks and puts the others back: those that have left less often are kept, and stay in their

@@ -12,8 +12,8 @@ use crate::availability::ChunkIndex;
 const MAX_GRANTS: usize = 2;
 /// The smallest batch, for a session that does not read: less than a chunk, so one chunk.
 const LEAST_BATCH_BYTES: u64 = 32 * 1024;
-/// Chunks that a session may have put off and not offered yet, or not asked for again.
-pub(super) const MAX_PUT_OFF: usize = 4096;
+/// Chunks of which a session remembers that they were put off. The oldest that has been offered makes room.
+pub(super) const MAX_PUT_OFF: usize = 1024;
 
 /// A session as the policy sees it.
 #[derive(Debug)]
@@ -28,8 +28,10 @@ pub(super) struct Session {
     pub(super) grants: VecDeque<Grant>,
     /// Bytes that it gets in one go while nobody else waits.
     pub(super) batch_bytes: u64,
-    /// Chunks that have been put off once, and to whom they had left.
+    /// Chunks that have been put off, and to whom they had left.
     pub(super) put_off: BTreeMap<ChunkIndex, PutOff>,
+    /// The same, the oldest first.
+    put_off_order: VecDeque<ChunkIndex>,
     /// Whether it stands in its peer's line.
     pub(super) is_lined_up: bool,
     /// Whether it counts among its peer's active sessions.
@@ -93,6 +95,7 @@ impl Session {
             grants: VecDeque::new(),
             batch_bytes,
             put_off: BTreeMap::new(),
+            put_off_order: VecDeque::new(),
             is_lined_up: false,
             is_active: false,
             batches: 0,
@@ -122,6 +125,26 @@ impl Session {
     /// Whether its stream does not take what it was given.
     pub(super) fn is_stuck(&self) -> bool {
         self.grants.iter().any(|grant| grant.state == GrantState::Stuck)
+    }
+
+    /// Notes that a chunk that left for a peer is put off, if it may be: not if it was put off lately, nor if too many
+    /// wait to be offered.
+    pub(super) fn put_off(&mut self, chunk: ChunkIndex, left_to: PeerNumber) -> bool {
+        if self.put_off.contains_key(&chunk) {
+            return false;
+        }
+        if self.put_off.len() >= MAX_PUT_OFF
+            && let Some(oldest) = self.put_off_order.front()
+        {
+            if matches!(self.put_off.get(oldest), Some(PutOff::Waiting(_))) {
+                return false;
+            }
+            self.put_off.remove(oldest);
+            self.put_off_order.pop_front();
+        }
+        self.put_off.insert(chunk, PutOff::Waiting(left_to));
+        self.put_off_order.push_back(chunk);
+        true
     }
 
     /// The stream took a batch: the next may be larger; or it did not in time: then it must be smaller.

@@ -170,3 +170,30 @@ fn who_passes_nothing_on_gets_a_smaller_share() {
     let shares: Vec<i64> = (0..3).map(|id| world.policy.peers[&PeerNumber(id)].quantum(1000)).collect();
     assert!(shares[0] < shares[1] && shares[0] < shares[2], "{shares:?}");
 }
+
+#[test]
+fn what_is_remembered_of_chunks_put_off_is_bounded() {
+    let mut world = World::new(ServingConfig { put_off: SECOND, ..ServingConfig::new(Some(400 * MB)) }, 1);
+    for peer in 0..2 {
+        world.open_as(peer, peer, 0, Reads::AtOnce, |opening| {
+            opening.holds_all = true;
+            opening.chunks = 20_000;
+        });
+    }
+    // The second always wants what the first has just been sent.
+    let mut next = [0_u64; 2];
+    world.run_for(8 * SECOND, |world| {
+        let sent = world.requesters[&SessionId(0)].chunks.len() as u64;
+        for id in 0..2 {
+            let at = &mut next[id as usize];
+            let wants = if id == 0 { world.wanted(SessionId(0)) < 8 } else { *at + 4 < sent };
+            if wants && *at < 19_000 {
+                world.want(SessionId(id), &[run(*at, 4)]);
+                *at += 4;
+            }
+        }
+    });
+    let session = &world.policy.sessions[&SessionId(1)];
+    assert!(world.policy.counters.put_off_chunks > 3 * session::MAX_PUT_OFF as u64);
+    assert!(session.put_off.len() <= session::MAX_PUT_OFF);
+}
