@@ -1,4 +1,4 @@
-//! Real processes tortured: killed at any moment, on a full disk, with syncs that fail.
+//! Real processes tortured: killed at any moment, with syncs that fail.
 //!
 //! Each has a short form, for every run of the tests, and a long one: `SHOAL_TORTURE=long cargo test --release -p
 //! shoal-node -p shoal-tests torture -- --nocapture`.
@@ -101,54 +101,6 @@ fn killed_while_publishing() {
         }
         let verified: Verified = shoal.json(["verify", &held.hash.to_string()]).await.unwrap();
         assert_eq!(verified.damaged, 0);
-    });
-}
-
-/// Whether a small file system can be made here; if not, says why.
-fn small_disk(at: &Path, bytes: u64) -> Option<Mounted> {
-    std::fs::create_dir_all(at).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(at).status();
-    match mounted {
-        Ok(status) if status.success() => Some(Mounted(at.to_owned())),
-        other => {
-            println!("SKIPPED: a small tmpfs cannot be mounted here ({other:?}); it takes being root");
-            None
-        }
-    }
-}
-
-struct Mounted(std::path::PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_disk_that_is_full_at_any_point() {
-    run_within(DEADLINE, async {
-        let folder = folder();
-        let file = sample(folder.path(), "file", 12 * MIB, 5);
-        let kept = sample(folder.path(), "kept", MIB, 6);
-        for round in 0..amount(4, 100) {
-            let disk = folder.path().join(format!("disk {round}"));
-            let Some(_mounted) = small_disk(&disk, 20 * MIB) else { return };
-            let shoal = home(&folder, &format!("disk {round}/home"));
-            let held = import(&shoal, &kept).await;
-            let free = rustix::fs::statvfs(&disk).unwrap();
-            let room = free.f_bavail * free.f_frsize;
-            let ballast = disk.join("ballast");
-            std::fs::write(&ballast, vec![7; (room - chance(round, 11 * MIB)) as usize]).unwrap();
-            let refused = shoal.run(["publish", "--no-serve", file.to_str().unwrap()]).await.unwrap();
-            assert_eq!(refused.code, Some(5), "round {round}: {}", refused.stderr);
-            assert!(refused.stderr.contains("no space left"), "{}", refused.stderr);
-            still_readable(&shoal, &held, &kept).await;
-            std::fs::remove_file(&ballast).unwrap();
-            let published = import(&shoal, &file).await;
-            still_readable(&shoal, &published, &file).await;
-            still_readable(&shoal, &held, &kept).await;
-        }
     });
 }
 
