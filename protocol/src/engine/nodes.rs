@@ -17,8 +17,6 @@ const PER_SESSION: usize = 16;
 const PER_MESSAGE: usize = crate::wire::MAX_NODE_IDS;
 /// How long after everybody refused a node the question is put again: a leecher may have it by then.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// To how many sessions a node is in flight at most because others refused it.
-const AFTER_REFUSALS: usize = 4;
 
 #[derive(Debug, Clone, Default)]
 struct NodeWant {
@@ -140,9 +138,7 @@ impl Engine {
             let proven = able.first().is_some_and(|(slow, unproven, ..)| !slow && !unproven);
             want.copies = if proven { 1 } else { 2 };
         }
-        // Each that has no such node is a reason to ask more at once: a refusal may take its turn at a busy server.
-        let copies = want.copies.max(want.refused.len().min(AFTER_REFUSALS));
-        let lacking = copies.saturating_sub(want.asked.len());
+        let lacking = want.copies.saturating_sub(want.asked.len());
         for (.., session) in able.into_iter().take(lacking) {
             want.asked.insert(session);
             asks.entry(session).or_default().push(id);
@@ -153,8 +149,6 @@ impl Engine {
         }
         let all_refused = want.asked.is_empty() && !want.refused.is_empty();
         let again = now + if all_refused { ASK_AGAIN } else { self.config.node_hedge };
-        // A refusal does not put off what was to be done about the others' silence.
-        let again = want.hedge_at.filter(|at| !all_refused && *at > now).map_or(again, |at| at.min(again));
         want.hedge_at = Some(again);
         let asked = !want.asked.is_empty();
         self.arm(again);

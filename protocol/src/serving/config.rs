@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 const KIB: u64 = 1024;
-/// A turn at a limited rate lasts about so long: 1/256 s. Longer ones are worse for a swarm: whoever waits for its turn
-/// has nothing to pass on meanwhile.
-const TURNS_PER_SECOND: u64 = 256;
+/// A turn at a limited rate lasts about so long: 1/64 s.
+const TURNS_PER_SECOND: u64 = 64;
 
 /// Settings of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct ServingConfig {
     pub limit_per_peer: Option<u64>,
     /// Most bytes a second of one content, to all peers together. Default: no limit.
     pub limit_per_content: Option<u64>,
-    /// Bytes that a peer may be sent when its turn comes and others wait. Default: 1/256 s of the limit, from 32 KiB to
+    /// Bytes that a peer may be sent when its turn comes and others wait. Default: 1/64 s of the limit, from 32 KiB to
     /// 256 KiB, which is also the default without a limit: large enough to spread the cost of a turn over several
     /// chunks.
     pub quantum_bytes: u64,
