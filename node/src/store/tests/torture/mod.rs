@@ -5,7 +5,6 @@
 
 mod flips;
 mod life;
-mod power;
 
 use super::*;
 
