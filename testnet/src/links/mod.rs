@@ -3,7 +3,7 @@
 //! Every node has a relay in this process, and gives the relay's address to others in place of its own
 //! (`shoal daemon --announce`). So every connection goes through the relay of the node that is dialled, and both its
 //! directions are shaped there: a byte from A to B passes A's line up and B's line down. Who dials is found out from
-//! the kernel's table of sockets ([`sockets`]), so that all connections of a node share its one line.
+//! the kernel's table of sockets (`sockets`), so that all connections of a node share its one line.
 //!
 //! What always holds: bytes are neither changed nor reordered, since a relay carries TCP's stream and not its
 //! packets; so a loss is what TCP makes of it, a pause of a round trip for all that follows. A partition lets nothing

@@ -1,7 +1,7 @@
 //! What came of a run, of real nodes or simulated ones: a table for people, JSON, and pictures.
 //!
 //! A [`Report`] is plain data: times are microseconds since the run began, nodes and contents go by their place in
-//! the lists. [`judge`] adds what the scenario demands. [`Report::text`], [`Report::pictures`] and
+//! the lists. [`judge()`] adds what the scenario demands. [`Report::text`], [`Report::pictures`] and
 //! [`Report::write_to`] show it. Numbers are integers and nothing depends on the machine, so equal reports are equal
 //! bytes.
 

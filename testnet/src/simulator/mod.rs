@@ -6,7 +6,7 @@
 //! same two make the same [`Report`], byte for byte, on any machine: everything is counted in integers, happens one
 //! after the other, and draws from one seeded generator.
 //!
-//! Where to look: [`line`] says how bytes move, `transfer` moves them; `fetching` and `serving` are the shells round
+//! Where to look: `line` says how bytes move, `transfer` moves them; `fetching` and `serving` are the shells round
 //! engine and policy; `meeting` and `meets` are how peers find each other; `faults` what goes wrong. [`flash_crowd`]
 //! and [`random`] make setups.
 //!
