@@ -9,16 +9,23 @@ use shoal_testnet::command::FetchOptions;
 
 use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
 
-/// Turns a bit of payload in the first segment of a home.
-fn harm(home: &Path, sample: &[u8]) {
-    let segment = home.join("segments/000001.redb");
-    let content = fs::read(&segment).unwrap();
+/// Turns a bit of payload in a segment of a home; says the segment's name.
+fn harm(home: &Path, sample: &[u8]) -> String {
     // Some place of the sample that no end of a row cuts in two.
-    let find = |sample: &[u8]| content.windows(64).position(|window| window == sample);
-    let at = sample.chunks_exact(64).take(64).find_map(find).expect("the sample is not in the segment");
+    let find = |content: &[u8]| {
+        let at = |sample: &[u8]| content.windows(64).position(|window| window == sample);
+        sample.chunks_exact(64).take(64).find_map(at)
+    };
+    let mut segments = fs::read_dir(home.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let found = segments.find_map(|path| {
+        let content = fs::read(&path).unwrap();
+        find(&content).map(|at| (path, content, at))
+    });
+    let (segment, content, at) = found.expect("the sample is in no segment");
     fs::set_permissions(&segment, fs::Permissions::from_mode(0o600)).unwrap();
     let file = fs::File::options().write(true).open(&segment).unwrap();
     file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+    segment.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -34,12 +41,12 @@ fn damage_in_a_segment_is_named_and_fetched_anew() {
         assert_eq!((clean.damaged, clean.repaired), (0, 0));
         assert!(clean.checked > published.chunks && clean.checked_bytes >= published.bytes, "{clean:?}");
         cluster.stop(1).await.unwrap();
-        harm(shoal.home(), &fs::read(&file).unwrap()[3 << 20..]);
+        let segment = harm(shoal.home(), &fs::read(&file).unwrap()[3 << 20..]);
         cluster.restart(1).await.unwrap();
         let shoal = cluster.node(1).shoal();
         let found = shoal.run(["verify", &hash]).await.unwrap();
         refused(&found, 4, &["damaged", "--repair"]);
-        assert!(String::from_utf8_lossy(&found.stdout).contains("000001.redb"), "it does not say where");
+        assert!(String::from_utf8_lossy(&found.stdout).contains(&segment), "it does not say where");
         let peer = cluster.node(0).addresses()[0].clone();
         let mended: Verified = shoal.json(["verify", "--repair", "--peer", &peer]).await.unwrap();
         assert_eq!((mended.damaged, mended.repaired), (1, 1), "{mended:?}");
