@@ -83,9 +83,9 @@ impl Scheduler {
     /// Lets time pass for the policy until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         loop {
-            let wakes = self.tell(|_, _| ()).1;
+            let due = self.let_time_pass();
             let due = async {
-                match wakes {
+                match due {
                     Some(at) => sleep_until((self.started + at).into()).await,
                     None => std::future::pending().await,
                 }
@@ -95,8 +95,16 @@ impl Scheduler {
                 () = self.earlier.notified() => {}
                 () = stop.cancelled() => return,
             }
-            self.lock().wakes = None;
         }
+    }
+
+    /// Hands out what is due by now; says when the clock's task is to wake next, unless it is told of something earlier.
+    fn let_time_pass(&self) -> Option<Duration> {
+        let now = self.started.elapsed();
+        let mut state = self.lock();
+        state.hand_out(now);
+        state.wakes = state.policy.next_timeout();
+        state.wakes
     }
 
     /// Takes a session in. Dropping the seat takes it out again.
@@ -132,21 +140,18 @@ impl Scheduler {
         (state.policy.report(now), state.policy.sessions(now).into_iter().filter_map(named).collect())
     }
 
-    /// Tells the policy something and hands out what it says then. Also gives the time at which it wants to be asked
-    /// again.
-    fn tell<T>(&self, tell: impl FnOnce(&mut ServingPolicy, Duration) -> T) -> (T, Option<Duration>) {
+    /// Tells the policy something and hands out what it says then.
+    fn tell<T>(&self, tell: impl FnOnce(&mut ServingPolicy, Duration) -> T) -> T {
         let now = self.started.elapsed();
         let mut state = self.lock();
         let told = tell(&mut state.policy, now);
-        while let Some(action) = state.policy.poll(now) {
-            state.order(action);
-        }
+        state.hand_out(now);
         let due = state.policy.next_timeout();
         if due.is_some_and(|due| state.wakes.is_none_or(|wakes| due < wakes)) {
             state.wakes = due;
             self.earlier.notify_one();
         }
-        (told, due)
+        told
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,6 +160,13 @@ impl Scheduler {
 }
 
 impl State {
+    /// Puts all that the policy says now before the sessions.
+    fn hand_out(&mut self, now: Duration) {
+        while let Some(action) = self.policy.poll(now) {
+            self.order(action);
+        }
+    }
+
     fn order(&mut self, action: Action) {
         let session = match &action {
             Action::SendNodes { session, .. }
@@ -192,7 +204,7 @@ pub(super) struct Seat {
 impl Seat {
     /// Tells the policy what has happened in this session.
     pub(super) fn tell<T>(&self, tell: impl FnOnce(&mut ServingPolicy, SessionId, Duration) -> T) -> T {
-        self.scheduler.tell(|policy, now| tell(policy, self.session, now)).0
+        self.scheduler.tell(|policy, now| tell(policy, self.session, now))
     }
 
     /// What there is to do.
@@ -261,7 +273,30 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
+
+    #[test]
+    fn the_clock_does_not_wake_itself() {
+        let scheduler = Scheduler::new(ServingConfig::default(), 1);
+        let opening = Opening {
+            peer: PeerNumber(1),
+            content: ContentNumber(1),
+            chunks: 8,
+            mean_chunk_bytes: 65_536,
+            holds_all: true,
+            serves: true,
+            in_order: false,
+        };
+        scheduler.tell(|policy, now| policy.handle_opened(SessionId(1), opening, now));
+        assert_eq!(scheduler.let_time_pass(), None, "nothing is due");
+        let all = [ChunkRange { start: ChunkIndex(0), count: 8 }];
+        scheduler.tell(|policy, now| policy.handle_want(SessionId(1), &all, now)).unwrap();
+        assert!(scheduler.earlier.notified().now_or_never().is_some(), "the clock hears of what is under way");
+        assert!(scheduler.let_time_pass().is_some());
+        assert!(scheduler.earlier.notified().now_or_never().is_none(), "it would turn round and round");
+    }
 
     #[test]
     fn a_name_keeps_its_number_for_as_long_as_it_is_used() {
