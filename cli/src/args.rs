@@ -12,7 +12,7 @@ use crate::settings::{parse_address, parse_name};
 use crate::size::{Limit, parse_limit};
 use crate::target::Target;
 pub(crate) use crate::testnet_args::{
-    DemoArgs, DirArgs, DownArgs, RunArgs, StatusArgs, TestnetCommand, TestnetTopology, UpArgs,
+    DemoArgs, DirArgs, DownArgs, RunArgs, Seeds, StatusArgs, TestnetCommand, TestnetTopology, UpArgs,
 };
 
 const SETTINGS_HELP: &str = "\

@@ -51,6 +51,8 @@ fn what_the_contract_shows_is_taken() {
         "shoal peers",
         "shoal explain HASH --json",
         "shoal testnet demo --size 64MiB",
+        "shoal testnet demo photos",
+        "shoal testnet run churn ./mine.toml --seeds 1..10 --report /tmp/x",
         "shoal testnet up --nodes 50 --dir /tmp/x --topology chain --limit-up 20MB/s",
         "shoal testnet status --dir /tmp/x --once --json",
         "shoal testnet down --dir /tmp/x --remove",
@@ -83,6 +85,9 @@ fn wrong_usage_names_the_flag_and_the_reason() {
     check_wrong("shoal fecth HASH", &["fecth", "'fetch'"]);
     check_wrong("shoal daemon --network Main", &["--network", "'M'", "a-z", "see `shoal daemon --help`"]);
     check_wrong("shoal daemon --listen /ip4/1.2.3/tcp/4", &["--listen", "/ip4/1.2.3/tcp/4"]);
+    check_wrong("shoal testnet run churn --seeds 5", &["--seeds", "1..10"]);
+    check_wrong("shoal testnet run churn --seeds 5..1", &["--seeds", "ends before"]);
+    check_wrong("shoal testnet run churn --seeds 1..99999999", &["--seeds", "more than"]);
     check_wrong("shoal list -q -v", &["--quiet", "--verbose"]);
 }
 

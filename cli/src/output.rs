@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 
 use serde::Serialize;
 use shoal_node::api::{Failure, FailureKind};
+use shoal_testnet::Screen;
 
 use crate::escape::Printable;
 use crate::progress::{Bar, Lines, ProgressSink, Silent};
@@ -114,6 +115,16 @@ impl Output {
     /// Whether the story's lines may be drawn over.
     pub(crate) fn tells_live(&self) -> bool {
         if self.manner.json { self.draws } else { self.stdout_terminal }
+    }
+
+    /// The terminal that a story is told on, if it is one.
+    pub(crate) fn screen(&self) -> Option<Screen> {
+        if !self.tells_live() || is_dumb() {
+            return None;
+        }
+        let terminal = if self.manner.json { console::Term::stderr() } else { console::Term::stdout() };
+        let (rows, columns) = terminal.size();
+        Some(Screen { rows: usize::from(rows), columns: usize::from(columns) })
     }
 
     /// A result on a line of its own. The text must be safe for a terminal.
@@ -222,7 +233,12 @@ impl Output {
 /// Whether the environment asks for no colours.
 fn plain_terminal() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+    set("NO_COLOR") || is_dumb()
+}
+
+/// Whether the terminal knows no more than lines.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// What a failed write to stdout means.

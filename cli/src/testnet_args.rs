@@ -10,7 +10,7 @@ use crate::size::{Limit, parse_limit, parse_size};
 /// `shoal testnet`
 #[derive(Debug, Subcommand)]
 pub(crate) enum TestnetCommand {
-    /// Start five nodes, publish, fetch from several peers, kill one meanwhile, check every byte
+    /// Start five nodes, publish a folder, fetch it by its hash alone, kill its seeder meanwhile, check every byte
     Demo(DemoArgs),
     /// Start a network of daemons that stays, or what is missing of one
     Up(UpArgs),
@@ -28,31 +28,59 @@ pub(crate) enum TestnetCommand {
 /// `shoal testnet run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// A scenario file, or the name of one that comes with the program
+    /// A scenario file, or the name of one that comes with the program; of several with --seeds
     #[arg(value_name = "SCENARIO", required_unless_present = "list")]
-    pub(crate) scenario: Option<PathBuf>,
+    pub(crate) scenarios: Vec<PathBuf>,
     /// What the plan and the contents are made from; the same number gives the same [default: the scenario's]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// Write the report into this folder: a table, JSON and pictures
+    /// Run each scenario with each of these seeds, such as 1..10, one after another, and show a line for each run
+    #[arg(long, value_name = "FIRST..LAST", value_parser = parse_seeds, conflicts_with_all = ["seed", "plan"])]
+    pub(crate) seeds: Option<Seeds>,
+    /// Write the report into this folder: a table, JSON and pictures; with --seeds a folder in it for each run
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// Print what would happen and when, and do nothing
     #[arg(long, conflicts_with = "report")]
     pub(crate) plan: bool,
     /// List the scenarios that come with the program
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "report", "plan"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "seed", "seeds", "report", "plan"])]
     pub(crate) list: bool,
+}
+
+/// Seeds from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seeds {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// No series is longer: it would take days.
+const MAX_SEEDS: u64 = 10_000;
+
+fn parse_seeds(text: &str) -> Result<Seeds, String> {
+    let wrong = || format!("{text:?} are no seeds; write them like 1..10, both ends included");
+    let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |part: &str| part.parse::<u64>().map_err(|_| wrong());
+    let (first, last) = (number(first)?, number(last)?);
+    match last.checked_sub(first) {
+        Some(more) if more < MAX_SEEDS => Ok(Seeds { first, last }),
+        Some(_) => Err(format!("{text:?} are more than {MAX_SEEDS} seeds")),
+        None => Err(format!("{text:?} ends before it begins")),
+    }
 }
 
 /// `shoal testnet demo`
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// How large the large file is
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    /// A file or folder of yours to publish, which is only read [default: a made-up folder]
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// How large the large file in the made-up folder is
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB", conflicts_with = "path")]
     pub(crate) size: u64,
-    /// What the made-up content is made from; another number gives other hashes
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    /// What the made-up folder is made from; another number gives other hashes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, conflicts_with = "path")]
     pub(crate) seed: u64,
 }
 

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::command::{COMMAND_DEADLINE, Shoal, rate_text};
 use crate::error::TestnetError;
 use crate::links::NodeLink;
 use crate::node::Node;
 use crate::process_group::ProcessGroup;
+use crate::temporary::Temporary;
 use crate::wait;
 
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -91,7 +90,7 @@ pub struct Cluster {
     group: ProcessGroup,
     options: ClusterOptions,
     folder: PathBuf,
-    _temporary: Option<TempDir>,
+    _temporary: Option<Temporary>,
 }
 
 impl Cluster {
@@ -100,9 +99,7 @@ impl Cluster {
         let (folder, temporary) = match &options.folder {
             Some(folder) => (folder.clone(), None),
             None => {
-                // A control socket's path has room for some 100 bytes: keep it short.
-                let made = tempfile::Builder::new().prefix("shoal-").tempdir();
-                let made = made.map_err(TestnetError::file(std::env::temp_dir()))?;
+                let made = Temporary::new().map_err(TestnetError::file(std::env::temp_dir()))?;
                 (made.path().to_owned(), Some(made))
             }
         };

@@ -30,5 +30,6 @@ pub mod wait;
 mod daemon;
 mod log;
 mod narrator;
+mod temporary;
 
-pub use narrator::NarrationError;
+pub use narrator::{NarrationError, Screen};

@@ -47,6 +47,15 @@ impl Tree {
         Ok(Self(items))
     }
 
+    /// The bytes of all files under a path, by their lengths alone; nothing is read.
+    pub fn sizes(root: &Path) -> io::Result<u64> {
+        let about = fs::symlink_metadata(root)?;
+        if !about.is_dir() {
+            return Ok(if about.is_file() { about.len() } else { 0 });
+        }
+        fs::read_dir(root)?.try_fold(0_u64, |sum, entry| Ok(sum.saturating_add(Self::sizes(&entry?.path())?)))
+    }
+
     /// The items by path.
     pub fn items(&self) -> &BTreeMap<PathBuf, Item> {
         &self.0
@@ -130,6 +139,18 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found} lacks {expected}");
         }
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "words").unwrap();
+        fs::write(folder.path().join("file"), "more").unwrap();
+        std::os::unix::fs::symlink("file", folder.path().join("link")).unwrap();
+        assert_eq!(Tree::sizes(folder.path()).unwrap(), 9);
+        assert_eq!(Tree::sizes(&folder.path().join("file")).unwrap(), 4);
+        assert_eq!(Tree::sizes(folder.path()).unwrap(), Tree::read(folder.path()).unwrap().bytes());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod completion;
 mod files;
 mod judge;
 mod matrix;
+mod summary;
 mod svg;
 mod text;
 mod traffic;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use files::ReportError;
 pub use judge::judge;
+pub use summary::Summary;
 pub use svg::Picture;
 pub(crate) use text::seconds;
 
@@ -168,6 +170,9 @@ pub struct SentBy {
     pub others: u64,
 }
 
+/// The name of the figure that says for how long the worst fetch got nothing.
+pub(crate) const STANDSTILL: &str = "longest standstill";
+
 /// A figure for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figure {
@@ -212,19 +217,21 @@ impl Report {
     }
 
     /// The longest stretch of samples in which a fetch that had begun and was not over got nothing, with the fetch, its
-    /// length and when it began, both in microseconds; of the fetches at these nodes only. What is shorter than two
-    /// samples is not seen.
-    pub fn longest_standstill(&self, counts: impl Fn(usize) -> bool) -> Option<(usize, u64, u64)> {
+    /// length and when it began, both in microseconds; of the fetches at these nodes only, and not counting what was
+    /// before a moment. What is shorter than two samples is not seen.
+    pub fn longest_standstill(&self, counts: impl Fn(usize) -> bool, after_us: u64) -> Option<(usize, u64, u64)> {
         let fetches = self.fetches.iter().enumerate().filter(|(_, fetch)| counts(fetch.node));
         let each = fetches.filter_map(|(place, fetch)| {
             let (began, ended) = (fetch.started_us?, fetch.ended_us.unwrap_or(u64::MAX));
-            let (mut since, mut had, mut worst) = (began, 0, (0, began));
+            let (mut since, mut had) = (began, 0);
+            let mut worst = (0, began.max(after_us));
             for sample in self.samples.iter().filter(|sample| (began..ended).contains(&sample.at_us)) {
                 let done = sample.done_bytes.get(place).copied()?;
                 if done > had {
                     (since, had) = (sample.at_us, done);
                 }
-                worst = worst.max((sample.at_us - since, since));
+                let from = since.max(after_us);
+                worst = worst.max((sample.at_us.saturating_sub(from), from));
             }
             Some((place, worst.0, worst.1))
         });

@@ -127,9 +127,11 @@ fn the_longest_standstill_is_found() {
         at(12_000_000, 20, 9),
         at(12_500_000, 20, 10),
     ];
-    assert_eq!(report.longest_standstill(|_| true), Some((1, 7_500_000, 4_500_000)));
-    assert_eq!(report.longest_standstill(|node| node == 1), Some((0, 2_500_000, 2_000_000)));
-    assert_eq!(report.longest_standstill(|_| false), None);
+    assert_eq!(report.longest_standstill(|_| true, 0), Some((1, 7_500_000, 4_500_000)));
+    assert_eq!(report.longest_standstill(|node| node == 1, 0), Some((0, 2_500_000, 2_000_000)));
+    assert_eq!(report.longest_standstill(|_| false, 0), None);
+    // What was before that moment does not count.
+    assert_eq!(report.longest_standstill(|node| node == 1, 3_000_000), Some((0, 1_500_000, 3_000_000)));
 }
 
 #[test]
@@ -139,6 +141,26 @@ fn the_text_has_every_node_and_check() {
     {
         assert!(text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn who_received_from_whom_has_a_table_where_there_is_room() {
+    let text = report().text();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split("  ").filter(|s| !s.is_empty()).collect()).collect();
+    assert!(rows.contains(&vec!["RECEIVED FROM", "seeder", "leecher-1"]), "{text}");
+    assert!(rows.contains(&vec!["leecher-1", "57.2 MiB", " -"]) || rows.contains(&vec!["leecher-1", "57.2 MiB", "-"]));
+    assert!(rows.contains(&vec!["leecher-2", "52.5 MiB", "42.9 MiB"]), "{text}");
+}
+
+#[test]
+fn a_report_in_one_row() {
+    let mut report = report();
+    report.figures.push(Figure { name: format!("{STANDSTILL} of a fetch"), value: "1.24 s, from 3.00 s on".into() });
+    assert_eq!(report.summary().cells(), ["2 of 2", "12.00 s", "1.20 x", "1.00 %", "1.24 s", "all hold"]);
+    report.fetches[0].wasted_bytes = 4_000_000;
+    judge(&Scenario::parse(SCENARIO).unwrap(), &mut report);
+    let cells = report.summary().cells();
+    assert!(cells[5].starts_with("FAIL: ") && cells[5].contains("in vain: 2.50 %"), "{cells:?}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use crate::size::{show_rate, show_size};
 
 /// Fetches that have a line each; more are told by their quantiles.
 const MAX_LINES: usize = 40;
+/// Nodes that have a column each in the table of who got how much from whom.
+const MAX_COLUMNS: usize = 8;
 
 impl Report {
     /// The report for people: fetches, figures, checks. Many lines, each ended by a line feed.
@@ -19,6 +21,7 @@ impl Report {
             out += &aligned(&self.fetch_rows());
             out.push('\n');
         }
+        out += &self.received();
         out += &aligned(&self.figure_rows());
         out.push('\n');
         for check in &self.checks {
@@ -56,15 +59,46 @@ impl Report {
         rows
     }
 
+    /// Who received how much from whom, where there is room for it: a row for whoever received, a column for whoever
+    /// sent.
+    fn received(&self) -> String {
+        let sent = |from: usize, to: usize| {
+            let pairs = self.transfers.iter().filter(|transfer| (transfer.from, transfer.to) == (from, to));
+            pairs.map(|transfer| transfer.bytes).sum::<u64>()
+        };
+        let all = || 0..self.nodes.len();
+        let senders: Vec<usize> = all().filter(|from| all().any(|to| sent(*from, to) > 0)).collect();
+        if senders.is_empty() || senders.len() > MAX_COLUMNS || self.fetches.len() > MAX_LINES {
+            return String::new();
+        }
+        let heads = senders.iter().map(|from| name(self, *from).to_owned());
+        let mut rows = vec![["RECEIVED FROM".to_owned()].into_iter().chain(heads).collect::<Vec<_>>()];
+        for to in all().filter(|to| senders.iter().any(|from| sent(*from, *to) > 0)) {
+            let cells = senders.iter().map(|from| match sent(*from, to) {
+                0 => "-".to_owned(),
+                bytes => show_size(bytes),
+            });
+            rows.push([name(self, to).to_owned()].into_iter().chain(cells).collect());
+        }
+        aligned(&rows) + "\n"
+    }
+
     fn figure_rows(&self) -> Vec<[String; 2]> {
         let mut rows = Vec::new();
         let mut put = |name: &str, value: String| rows.push([name.to_owned(), value]);
         if let Some(bound) = self.lower_bound_us {
             put("lower bound", seconds(bound));
         }
-        let times = [("half of the fetches done in", 50), ("90 % in", 90), ("99 % in", 99), ("the last in", 100)];
-        for (words, share) in times {
-            if let Some(time) = self.percentile_us(share) {
+        // Of few fetches the quantiles say nothing that the table does not.
+        let done = self.durations_us().len();
+        let times = [
+            ("half of the fetches done in", 50, 2),
+            ("90 % in", 90, 10),
+            ("99 % in", 99, 100),
+            ("the last in", 100, 1),
+        ];
+        for (words, share, least) in times {
+            if let Some(time) = self.percentile_us(share).filter(|_| done >= least) {
                 put(words, seconds(time));
             }
         }
@@ -93,12 +127,17 @@ pub(crate) fn seconds(micros: u64) -> String {
 }
 
 /// Rows with their columns aligned to the left, two spaces apart.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+fn aligned<Row: AsRef<[String]>>(rows: &[Row]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.as_ref().len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut out = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         out += cells.collect::<Vec<_>>().join("  ").trim_end();
         out.push('\n');
     }

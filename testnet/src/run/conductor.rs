@@ -11,14 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use super::RunError;
+use super::board::Meter;
 use super::fetching::{Errand, Fetching};
+use super::outcome::honest_publishers;
 use super::publishing::publish;
 use super::stage::Stage;
 use crate::narrator::Narrator;
 use crate::report::{Happened, Sample, SentBy};
 use crate::resources::Usage;
 use crate::scenario::{Action, ContentIndex, NodeIndex, Plan, Planned, Scenario, Trigger};
-use crate::size::show_rate;
 use crate::standing::Asked;
 
 /// How often the plan is looked at.
@@ -47,7 +48,10 @@ pub(super) struct Conductor<'a, 'b> {
     pub(super) struck: BTreeSet<NodeIndex>,
     /// When each trigger came.
     triggered: BTreeMap<Trigger, Instant>,
-    publishing: JoinSet<(NodeIndex, ContentIndex, Published)>,
+    pub(super) meter: Meter,
+    publishing: JoinSet<(NodeIndex, ContentIndex, Result<Published, String>)>,
+    /// How often each content has been published.
+    published: BTreeMap<ContentIndex, usize>,
     fetching: JoinSet<usize>,
     looks: Vec<watch::Receiver<Option<Status>>>,
     _looking: JoinSet<()>,
@@ -110,7 +114,9 @@ impl<'a, 'b> Conductor<'a, 'b> {
             ahead: plan.events.clone(),
             struck: BTreeSet::new(),
             triggered: BTreeMap::from([(Trigger::Start, Instant::now())]),
+            meter: Meter::default(),
             publishing: JoinSet::new(),
+            published: BTreeMap::new(),
             fetching: JoinSet::new(),
             looks,
             _looking: looking,
@@ -126,9 +132,15 @@ impl<'a, 'b> Conductor<'a, 'b> {
         let mut sampled = None;
         while self.began.elapsed() < self.scenario.deadline {
             tokio::select! {
-                Some(Ok((node, content, published))) = self.publishing.join_next() => {
-                    self.published(node, content, &published)?;
-                }
+                Some(Ok((node, content, published))) = self.publishing.join_next() => match published {
+                    Ok(published) => self.published(node, content, &published)?,
+                    // It cannot, and is asked again once it can.
+                    Err(_) if self.excuse(node).is_some() => self.start_publish(node, content),
+                    Err(why) => {
+                        let (node, content) = (self.scenario.node_name(node), self.content_name(content));
+                        return Err(RunError::Publish { node, content, why });
+                    }
+                },
                 Some(Ok(place)) = self.fetching.join_next() => self.fetched(place)?,
                 _ = ticks.tick() => {}
             }
@@ -158,6 +170,10 @@ impl<'a, 'b> Conductor<'a, 'b> {
             let came = match trigger {
                 Trigger::Start => true,
                 Trigger::Progress(share) => done >= share.of(all),
+                Trigger::Published(content) => {
+                    let done = self.published.get(&content).copied().unwrap_or(0);
+                    done > 0 && done >= honest_publishers(self.scenario, content).len()
+                }
                 Trigger::Done(content) => {
                     self.fetches.iter().filter(|fetch| fetch.content == content).all(|fetch| fetch.is_over())
                 }
@@ -223,8 +239,9 @@ impl<'a, 'b> Conductor<'a, 'b> {
         if let Some(hash) = self.hashes.get(content.0) {
             hash.send_replace(Some(made.hash));
         }
+        *self.published.entry(content).or_default() += 1;
         let (node, name) = (self.scenario.node_name(node), self.content_name(content));
-        self.tell(format!("{node} has published {name}: {}", made.hash), false)
+        self.tell(format!("{node} has published {name}; the others are told nothing but {}", made.hash), false)
     }
 
     fn fetched(&mut self, place: usize) -> Result<(), RunError> {
@@ -261,29 +278,17 @@ impl<'a, 'b> Conductor<'a, 'b> {
             let part = if publishes { &mut sent.publishers } else { &mut sent.others };
             *part += seen.sent.total();
         }
+        self.meter.note(Instant::now(), self.counts());
         let at_us = self.at_us(Instant::now());
         let done_bytes = self.fetches.iter().map(|fetch| fetch.done_bytes()).collect();
-        let sample = Sample { at_us, done_bytes, sent };
-        let words = self.progress_words(&sample);
-        self.samples.push(sample);
-        Ok(self.narrator.progress(|| words)?)
+        self.samples.push(Sample { at_us, done_bytes, sent });
+        let summary = self.summary();
+        let rows = self.narrator.board_rows().map_or_else(Vec::new, |most| self.rows(most));
+        Ok(self.narrator.progress(&summary, rows)?)
     }
 
-    fn progress_words(&self, sample: &Sample) -> String {
-        let done: u64 = sample.done_bytes.iter().sum();
-        let all: u64 = self.fetches.iter().map(|fetch| self.bytes(fetch.content)).sum();
-        let over = self.fetches.iter().filter(|fetch| fetch.is_over()).count();
-        // Over the last second or so.
-        let before = self.samples.iter().rev().nth(3);
-        let rate = before.map_or(0, |before| {
-            let bytes = done.saturating_sub(before.done_bytes.iter().sum());
-            let micros = sample.at_us.saturating_sub(before.at_us).max(1);
-            u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(micros)).unwrap_or(u64::MAX)
-        });
-        let percent = u128::from(done) * 100 / u128::from(all.max(1));
-        let up = self.stage.conditions.iter().filter(|condition| condition.excuse().is_none()).count();
-        let (fetches, nodes) = (self.fetches.len(), self.stage.conditions.len());
-        format!("{percent:>3} %, {over} of {fetches} fetches done, {up} of {nodes} nodes well, {}", show_rate(rate))
+    fn excuse(&self, node: NodeIndex) -> Option<&'static str> {
+        self.stage.conditions.get(node.0).and_then(super::stage::Condition::excuse)
     }
 
     /// Whether nothing more can come: every fetch is over, or its node is in no state to and stays so.

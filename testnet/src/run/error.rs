@@ -35,6 +35,16 @@ pub enum RunError {
         /// Where it was looked for.
         program: PathBuf,
     },
+    /// A node that is well does not publish what it should.
+    #[error("{node} cannot publish {content}: {why}")]
+    Publish {
+        /// The node.
+        node: String,
+        /// The content.
+        content: String,
+        /// What the node said.
+        why: String,
+    },
     /// An original could not be made, or an output not be read.
     #[error("{path}: {source}")]
     File {

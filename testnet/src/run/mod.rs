@@ -1,13 +1,15 @@
 //! A scenario with real nodes: starts them, does what the plan says, watches, and tells what came of it.
 //!
 //! `stage` is what there is: nodes, lines, originals. `strike` does the plan's faults to it, `fetching` and
-//! `publishing` are what happens at nodes, `conductor` goes through the plan, `outcome` makes the report. Nodes are
+//! `publishing` are what happens at nodes, `conductor` goes through the plan, `board` shows it, `outcome` makes the
+//! report. Nodes are
 //! talked to over their control sockets, as the command line does it.
 //!
 //! What always holds: nothing is started before the whole scenario is known to be possible here; every process and
 //! file is gone when [`run`] returns or is dropped; whatever a node is asked is asked again until the run's deadline,
 //! as a person would who wants the thing.
 
+mod board;
 mod conductor;
 mod error;
 mod fetching;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 
 pub use error::RunError;
 
-use crate::narrator::Narrator;
+use crate::narrator::{Narrator, Screen};
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
 use conductor::Conductor;
@@ -37,8 +39,20 @@ pub struct RunOptions {
     pub liar: PathBuf,
     /// What the plan is drawn from.
     pub seed: u64,
-    /// Whether the writer is a terminal on which a line may be drawn over.
-    pub live: bool,
+    /// What is published as the scenario's first content in place of something made up; its `bytes` must be those of
+    /// this file or folder. It is only read.
+    pub publish: Option<PathBuf>,
+    /// How it is shown.
+    pub shown: Shown,
+}
+
+/// How a run is shown while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// The terminal that the writer is; `None` if it is none, and nothing may be drawn over.
+    pub screen: Option<Screen>,
+    /// Without the lines that tell what happens: where there is a terminal, only how far all are.
+    pub board_only: bool,
 }
 
 /// Runs a scenario to its end and judges it; cleans up however it ends.
@@ -52,7 +66,7 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<Report, RunError> {
     possible(scenario, options)?;
-    let mut narrator = Narrator::new(out, options.live);
+    let mut narrator = Narrator::new(out, options.shown.screen, options.shown.board_only);
     let ended = {
         // Dropping it drops the stage, and with it every process and file.
         let played = play(scenario, options, &mut narrator);
@@ -61,6 +75,7 @@ pub async fn run(
             () = interrupted => Err(RunError::Interrupted),
         }
     };
+    narrator.end_board()?;
     if let Err(RunError::Interrupted) = ended {
         narrator.say("stopped: all nodes and files of the run are gone")?;
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::conductor::Conductor;
 use super::fetching::Fetching;
 use crate::report::{
-    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, Transfer, judge, seconds,
+    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, STANDSTILL, Transfer, judge,
+    seconds,
 };
 use crate::scenario::{ContentIndex, NodeIndex, Scenario};
 
@@ -113,13 +114,16 @@ impl Conductor<'_, '_> {
         figures
     }
 
-    /// How long it took the others to go round what was struck: the longest time in which a fetch at a node that
-    /// nothing was done to got nothing.
+    /// How long it took the others to go round what was struck: the longest time, after the first fault if there is
+    /// one, in which a fetch at a node that nothing was done to got nothing.
     fn standstill(&self, report: &Report) -> Option<Figure> {
-        let (fetch, length, began) = report.longest_standstill(|node| !self.struck.contains(&NodeIndex(node)))?;
+        let first_fault = report.events.iter().find(|event| event.fault).map(|event| event.at_us);
+        let unharmed = |node| !self.struck.contains(&NodeIndex(node));
+        let (fetch, length, began) = report.longest_standstill(unharmed, first_fault.unwrap_or(0))?;
         let name = report.nodes.get(report.fetches.get(fetch)?.node).map(|node| node.name.clone())?;
-        let value = format!("{}, from {} on, at {name}", seconds(length), seconds(began));
-        Some(Figure { name: "longest standstill of a fetch at a node that was left alone".to_owned(), value })
+        let after = if first_fault.is_some() { " after the first fault" } else { "" };
+        let value = format!("{}{after}, from {} on, at {name}", seconds(length), seconds(began));
+        Some(Figure { name: format!("{STANDSTILL} of a fetch at a node that was left alone"), value })
     }
 
     /// Nodes end when they are told to, and only then.
@@ -135,7 +139,7 @@ impl Conductor<'_, '_> {
 }
 
 /// The honest nodes that publish a content.
-fn honest_publishers(scenario: &Scenario, content: ContentIndex) -> Vec<usize> {
+pub(super) fn honest_publishers(scenario: &Scenario, content: ContentIndex) -> Vec<usize> {
     let of_it = scenario.publishes.iter().filter(|publish| publish.content == content);
     let honest = |node: &NodeIndex| scenario.group_of(*node).is_some_and(|group| group.lie.is_none());
     of_it.flat_map(|publish| publish.nodes.iter().filter(move |node| honest(node)).map(|node| node.0)).collect()

@@ -61,8 +61,10 @@ impl Stage {
         let mut cluster = Cluster::start(ClusterOptions::new(&options.program, 0)).await?;
         let folder = cluster.folder().join("originals");
         std::fs::create_dir_all(&folder).map_err(RunError::file(&folder))?;
-        let originals: Vec<PathBuf> = scenario.contents.iter().map(|content| folder.join(&content.name)).collect();
-        for (index, path) in originals.iter().enumerate() {
+        let mut originals: Vec<PathBuf> = scenario.contents.iter().map(|content| folder.join(&content.name)).collect();
+        let made = usize::from(options.publish.is_some());
+        originals.iter_mut().zip(&options.publish).for_each(|(original, own)| original.clone_from(own));
+        for (index, path) in originals.iter().enumerate().skip(made) {
             make(scenario, ContentIndex(index), path.clone(), options.seed).await?;
         }
         let links = match scenario.shapes_lines() {

@@ -12,7 +12,8 @@ async fn what_this_machine_cannot_do_is_refused_at_once() {
         );
         let scenario = Scenario::parse(&text).unwrap();
         let missing = PathBuf::from("/nowhere/at/all");
-        let options = RunOptions { program: missing.clone(), liar: missing, seed: 1, live: false };
+        let (publish, shown) = (None, Shown::default());
+        let options = RunOptions { program: missing.clone(), liar: missing, seed: 1, publish, shown };
         let mut out = Vec::new();
         let error = run(&scenario, &options, std::future::pending(), &mut out).await.unwrap_err();
         assert!(error.to_string().contains(word), "{error}");

@@ -210,6 +210,8 @@ pub enum Moment {
     Time(Duration, Duration),
     /// Once so much of all that is to be fetched has arrived, in total; a share between the two, drawn from the seed.
     Progress(Share, Share),
+    /// Once every honest node that publishes this content has done so.
+    Published(ContentIndex),
     /// Once every fetch of this content is done.
     Done(ContentIndex),
 }

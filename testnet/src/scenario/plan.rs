@@ -47,6 +47,8 @@ pub enum Trigger {
     Start,
     /// This share of all bytes that are to be fetched in the whole run has arrived.
     Progress(Share),
+    /// Every honest node that publishes this content has done so.
+    Published(ContentIndex),
     /// Every fetch of this content is done.
     Done(ContentIndex),
 }
@@ -228,6 +230,7 @@ impl Draw<'_> {
     fn moment(&mut self, moment: Moment) -> When {
         match moment {
             Moment::Time(from, to) => When { trigger: Trigger::Start, after: self.within(from, to) },
+            Moment::Published(content) => When { trigger: Trigger::Published(content), after: Duration::ZERO },
             Moment::Done(content) => When { trigger: Trigger::Done(content), after: Duration::ZERO },
             Moment::Progress(from, to) => {
                 // In whole tenths of a percent, so that a plan reads as it is.
@@ -262,12 +265,12 @@ impl When {
     /// The moment in words.
     pub fn words(self, scenario: &Scenario) -> String {
         let after = format!("{}.{:03} s", self.after.as_secs(), self.after.subsec_millis());
+        let name = |content| scenario.content(content).map_or("", |content| content.name.as_str());
         let trigger = match self.trigger {
             Trigger::Start => return after,
             Trigger::Progress(share) => share.to_string(),
-            Trigger::Done(content) => {
-                format!("{} done", scenario.content(content).map_or("", |content| &content.name))
-            }
+            Trigger::Published(content) => format!("{} published", name(content)),
+            Trigger::Done(content) => format!("{} done", name(content)),
         };
         if self.after.is_zero() { trigger } else { format!("{trigger} + {after}") }
     }

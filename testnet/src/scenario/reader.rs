@@ -22,8 +22,10 @@ pub(super) type Outcome<T> = Result<T, ScenarioError>;
 /// Knows the text, to say in which line something is wrong.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
-    /// What fetches further up in the file fetch: the only ones that others may wait for, so none waits for itself.
+    /// What may be waited for to be done: all who fetch it stand further up.
     pub(super) fetched: BTreeSet<ContentIndex>,
+    /// What may be waited for to be published: all who publish it stand further up.
+    pub(super) published: BTreeSet<ContentIndex>,
 }
 
 impl Reader<'_> {
@@ -55,7 +57,17 @@ impl Reader<'_> {
             let content = names.content(content).map_err(|reason| self.wrong(text, reason))?;
             return match self.fetched.contains(&content) {
                 true => Ok(Moment::Done(content)),
-                false => Err(self.wrong(text, "nobody fetches that before, so it is never done")),
+                false => {
+                    Err(self.wrong(text, "it is never done: every [[fetch]] of it has to stand further up in the file"))
+                }
+            };
+        }
+        if let Some(content) = words.strip_suffix(" published") {
+            let content = names.content(content).map_err(|reason| self.wrong(text, reason))?;
+            return match self.published.contains(&content) {
+                true => Ok(Moment::Published(content)),
+                false => Err(self
+                    .wrong(text, "it is never published: every [[publish]] of it has to stand further up in the file")),
             };
         }
         let (from, to) = words.split_once("..").unwrap_or((words, words));

@@ -9,8 +9,8 @@ use super::file::{self, File, Text};
 use super::names::{NameTable, ends_in_number};
 use super::reader::{MAX_DEADLINE, Outcome, Reader};
 use super::{
-    Checks, Content, Factor, Fault, FaultKind, Fetch, Group, Lie, MAX_NODES, NodeIndex, Publish, Scenario,
-    ScenarioError, Shape, lower_bound,
+    Checks, Content, ContentIndex, Factor, Fault, FaultKind, Fetch, Group, Lie, MAX_NODES, NodeIndex, Publish,
+    Scenario, ScenarioError, Shape, lower_bound,
 };
 use crate::size::parse_size;
 
@@ -33,7 +33,7 @@ pub(super) fn resolve(text: &str) -> Outcome<Scenario> {
             |span| ScenarioError::at(text, span.start, reason.clone()),
         )
     })?;
-    Reader { text, fetched: BTreeSet::new() }.scenario(file)
+    Reader { text, fetched: BTreeSet::new(), published: BTreeSet::new() }.scenario(file)
 }
 
 impl Reader<'_> {
@@ -48,7 +48,7 @@ impl Reader<'_> {
         let mut scenario = Scenario {
             name: self.name(&file.name)?,
             purpose: file.purpose.trim().to_owned(),
-            seed: file.seed.map_or(Ok(1), |seed| self.number(&seed, 0, i64::MAX))? as u64,
+            seed: file.seed.as_ref().map_or(Ok(1), |seed| self.number(seed, 0, i64::MAX))? as u64,
             deadline,
             groups,
             contents,
@@ -57,12 +57,8 @@ impl Reader<'_> {
             faults: Vec::new(),
             checks: Checks::default(),
         };
-        // Whoever waits for a content to be done waits for the fetches above it in the file: in the file's own order.
         for publish in &file.publish {
-            let above = |fetch: &&file::Fetch| fetch.content.span().start < publish.content.span().start;
-            for fetch in file.fetch.iter().filter(above) {
-                self.fetched.insert(self.content(&names, &fetch.content)?);
-            }
+            self.stand_at(&names, &file, publish.content.span().start)?;
             scenario.publishes.push(Publish {
                 content: self.content(&names, &publish.content)?,
                 nodes: self.nodes(&names, &publish.nodes)?,
@@ -70,15 +66,15 @@ impl Reader<'_> {
                 apart: self.apart(publish.apart.as_ref())?,
             });
         }
-        self.fetched.clear();
         for fetch in &file.fetch {
+            self.stand_at(&names, &file, fetch.content.span().start)?;
             let resolved = self.fetch(&names, fetch, &scenario)?;
-            self.fetched.insert(resolved.content);
             scenario.fetches.push(resolved);
         }
         if scenario.fetches.is_empty() {
             return Err(ScenarioError::whole("nobody fetches anything: add a [[fetch]]"));
         }
+        self.stand_at(&names, &file, usize::MAX)?;
         for fault in &file.fault {
             let resolved = self.fault(&names, fault, &scenario)?;
             scenario.faults.push(resolved);
@@ -87,6 +83,29 @@ impl Reader<'_> {
             scenario.checks = self.checks(checks, &scenario)?;
         }
         Ok(scenario)
+    }
+
+    /// Notes what can be waited for at this place of the text: whoever waits for a content waits for what stands above
+    /// in the file, so nobody waits for himself.
+    fn stand_at(&mut self, names: &NameTable, file: &File, place: usize) -> Outcome<()> {
+        self.fetched = self.all_above(names, file.fetch.iter().map(|fetch| &fetch.content), place)?;
+        self.published = self.all_above(names, file.publish.iter().map(|publish| &publish.content), place)?;
+        Ok(())
+    }
+
+    /// The contents that are named above a place of the text, and nowhere below.
+    fn all_above<'b>(
+        &self,
+        names: &NameTable,
+        listed: impl Iterator<Item = &'b Text>,
+        place: usize,
+    ) -> Outcome<BTreeSet<ContentIndex>> {
+        let (mut above, mut below) = (BTreeSet::new(), BTreeSet::new());
+        for text in listed {
+            let set = if text.span().start < place { &mut above } else { &mut below };
+            set.insert(self.content(names, text)?);
+        }
+        Ok(above.difference(&below).copied().collect())
     }
 
     fn groups(&self, listed: &[file::Nodes]) -> Outcome<Vec<Group>> {
@@ -190,7 +209,7 @@ impl Reader<'_> {
             );
         };
         let share = self.share(changed)?;
-        let version_of = Some((super::ContentIndex(index), share));
+        let version_of = Some((ContentIndex(index), share));
         Ok(Content { name, bytes: old.bytes, shape: Shape::File, version_of })
     }
 

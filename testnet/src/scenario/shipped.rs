@@ -17,16 +17,18 @@ macro_rules! shipped {
     };
 }
 
-const ALL: [Shipped; 10] = shipped![
+const ALL: [Shipped; 12] = shipped![
     "steady-fetch",
     "flash-crowd",
     "rolling-restart",
     "churn",
     "six-of-twenty",
     "partition",
+    "bad-lines",
     "slow-providers",
     "liars",
     "disk-full",
+    "damage",
     "update",
 ];
 

@@ -99,6 +99,7 @@ fn unknown_keys_impossible_numbers_and_missing_nodes_are_refused_with_their_line
     refused_with("at = \"1s\"", "at = \"101%\"", &["share"]);
     refused_with("at = \"1s\"", "at = \"imgae done\"", &["imgae"]);
     refused_with("at = \"1s\"", "at = \"image done\"", &["never done"]);
+    refused_with("at = \"1s\"", "at = \"imgae published\"", &["imgae"]);
     refused_with("name = \"small\"", "name = \"Small one\"", &["no name"]);
     refused_with("name = \"leecher\"", "name = \"leecher-2\"", &["something else"]);
     refused_with("name = \"leecher\"", "name = \"seeder\"", &["already"]);
@@ -191,6 +192,24 @@ const PLAN_OF_42: [&str; 10] = [
     "37.3 % + 2.000 s  leecher-3 goes on",
     "37.3 % + 2.000 s  leecher-4 goes on",
 ];
+
+#[test]
+fn whoever_waits_for_a_content_waits_for_what_stands_above() {
+    let text = SMALL.replacen("at = \"1s\"", "at = \"image published\"", 1);
+    let scenario = Scenario::parse(&text).unwrap();
+    assert_eq!(scenario.fetches[0].when, Moment::Published(ContentIndex(0)));
+    assert!(Plan::draw(&scenario, 1).lines(&scenario)[1].contains("image published  leecher-4 fetches image"));
+    // Another one who publishes it, and only then: each would wait for the other.
+    let later = format!("{text}[[publish]]\ncontent = \"image\"\nnodes = \"leecher-2\"\n");
+    refused(&later, line_of(&text, "at = \"image published\""), &["never published", "further up"]);
+    let more = "[[fetch]]\ncontent = \"image\"\nnodes = \"seeder\"\nat = \"image done\"\n";
+    let text = format!("{SMALL}{more}");
+    refused(&text, line_of(&text, "at = \"image done\""), &["never done", "further up"]);
+}
+
+fn line_of(text: &str, line: &str) -> usize {
+    text.lines().position(|found| found == line).unwrap() + 1
+}
 
 #[test]
 fn rolling_restarts_go_one_by_one() {

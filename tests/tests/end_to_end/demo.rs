@@ -1,19 +1,17 @@
-//! `shoal testnet demo`, as a new user runs it: without a terminal, to its end, and with Ctrl-C in the middle.
+//! `shoal testnet demo`, as a new user runs it: without a terminal, to its end, with Ctrl-C in the middle, and killed.
 
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use shoal_testnet::demo::DemoReport;
+use shoal_testnet::report::{FetchOutcome, Report};
+use shoal_testnet::wait;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::support::{PROGRAM, folder, run_within};
-
-const DEADLINE: Duration = Duration::from_secs(300);
+use crate::support::{DEADLINE, PROGRAM, folder, refused, run, sample};
 
 fn demo(temporary: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -22,58 +20,90 @@ fn demo(temporary: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Fails when a process has its home in this folder, or a file is left in it.
-fn nothing_left(temporary: &Path) {
-    assert_eq!(fs::read_dir(temporary).unwrap().count(), 0, "the demo left files behind");
+/// What is left in a folder for temporary things: files, and processes that name it.
+fn left(temporary: &Path) -> Vec<String> {
+    let files = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().path().display().to_string());
+    let mut left: Vec<String> = files.collect();
     let needle = temporary.to_str().unwrap();
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        assert!(!command.contains(needle), "the demo left a process behind: {command}");
+        left.extend(command.contains(needle).then_some(command));
     }
+    left
 }
 
 #[test]
 fn to_its_end_without_a_terminal() {
-    run_within(DEADLINE, async {
-        let temporary = folder();
-        let ended = demo(temporary.path(), &["--json"]).output().await.unwrap();
+    run(async {
+        let (temporary, own) = (folder(), folder());
+        // Something of the user's own, which must be as it was.
+        let path = sample(own.path(), "mine", 12 << 20, 5);
+        let ended = demo(temporary.path(), &["--json", path.to_str().unwrap()]).output().await.unwrap();
         let words = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.success(), "{words}");
-        let report: DemoReport = serde_json::from_slice(&ended.stdout).unwrap();
-        assert_eq!((report.nodes.len(), report.fetches.len()), (5, 8));
-        assert!(report.killed_at_bytes > 0);
-        nothing_left(temporary.path());
+        let report: Report = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!((report.nodes.len(), report.fetches.len(), report.contents[0].bytes), (5, 4, 12 << 20));
+        assert!(report.fetches.iter().all(|fetch| fetch.outcome == FetchOutcome::Done));
+        let killed = report.events.iter().position(|event| event.what == "seeder is killed").unwrap();
+        let done = |node: &str| report.events.iter().position(|event| event.what.starts_with(node)).unwrap();
+        assert!(done("second has") < killed && killed < done("reader-2 has"), "{:?}", report.events);
+        assert!(!words.contains('\x1b') && words.contains("4 of 5 nodes well"), "{words}");
+        assert_eq!(left(temporary.path()), [""; 0]);
+        assert_eq!(fs::read_dir(own.path()).unwrap().count(), 1);
     });
+}
+
+/// Starts the demo and waits until it has published.
+async fn in_the_middle(temporary: &Path) -> Child {
+    let mut child = demo(temporary, &["--size", "64MiB"]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = out.next_line().await.unwrap() {
+        if line.contains("has published") {
+            // Somebody has to read what is told, as long as it is.
+            tokio::spawn(async move { while let Ok(Some(_)) = out.next_line().await {} });
+            return child;
+        }
+    }
+    panic!("the demo ended without publishing anything");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap(), signal).unwrap();
 }
 
 #[test]
 fn ctrl_c_in_the_middle_leaves_nothing() {
-    run_within(DEADLINE, async {
+    run(async {
         let temporary = folder();
-        let mut child = demo(temporary.path(), &[]).spawn().unwrap();
-        let (mut out, mut err) = (
-            BufReader::new(child.stdout.take().unwrap()).lines(),
-            BufReader::new(child.stderr.take().unwrap()).lines(),
-        );
-        // The story may be told on either: stop once nodes run and something was published.
-        loop {
-            let line = tokio::select! {
-                Ok(Some(line)) = out.next_line() => line,
-                Ok(Some(line)) = err.next_line() => line,
-                else => panic!("the demo ended without publishing anything"),
-            };
-            if line.contains("publishes a file") {
-                break;
-            }
-        }
-        let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
-        let rest = async { while let Ok(Some(_)) = out.next_line().await {} };
-        let rest_of_errors = async { while let Ok(Some(_)) = err.next_line().await {} };
-        let (_, (), ()) = tokio::join!(async {}, rest, rest_of_errors);
-        let status = timeout(Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
+        let mut child = in_the_middle(temporary.path()).await;
+        signal(&child, Signal::INT);
+        let status = timeout(DEADLINE, child.wait()).await.unwrap().unwrap();
         assert_eq!(status.code(), Some(130));
-        nothing_left(temporary.path());
+        assert_eq!(left(temporary.path()), [""; 0]);
+    });
+}
+
+#[test]
+fn not_even_a_killed_demo_leaves_anything_for_long() {
+    run(async {
+        let temporary = folder();
+        let mut child = in_the_middle(temporary.path()).await;
+        signal(&child, Signal::KILL);
+        child.wait().await.unwrap();
+        let gone = || async { Ok(left(temporary.path()).is_empty().then_some(())) };
+        wait::until("processes and folders to go", DEADLINE, gone).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_too_small_to_be_killed_in_the_middle_of_is_refused() {
+    run(async {
+        let (temporary, own) = (folder(), folder());
+        let path = sample(own.path(), "letter", 100, 1);
+        let home = crate::support::home(&own, "unused").with_environment("TMPDIR", temporary.path());
+        let finished = home.run(["testnet", "demo", path.to_str().unwrap()]).await.unwrap();
+        refused(&finished, 2, &["letter", "100 bytes", "1 mib"]);
+        assert_eq!(left(temporary.path()), [""; 0]);
     });
 }

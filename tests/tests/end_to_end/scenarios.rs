@@ -92,6 +92,16 @@ fn partition() {
 }
 
 #[test]
+fn bad_lines() {
+    passes("bad-lines", &["the line of seeder: 488.3 KiB/s up", "lost"]);
+}
+
+#[test]
+fn damage() {
+    passes("damage", &["200 bytes on the disk of provider-1 change", "loses all it holds"]);
+}
+
+#[test]
 fn slow_providers() {
     passes("slow-providers", &["stalling-1 is paused"]);
 }
@@ -112,6 +122,50 @@ fn update() {
     for fetch in report.fetches.iter().filter(|fetch| fetch.content == 1) {
         assert!(fetch.reused_bytes > fetch.fetched_bytes, "{fetch:?}");
     }
+}
+
+#[test]
+fn many_seeds_have_a_line_each_and_one_verdict() {
+    run_within(LONG, async {
+        let temporary = folder();
+        let scenario = temporary.path().join("tiny.toml");
+        let text = "name = \"tiny\"\npurpose = \"Two nodes.\"\n[[nodes]]\nname = \"node\"\ncount = 2\n\
+                    [[content]]\nname = \"image\"\nsize = \"1MB\"\n[[publish]]\ncontent = \"image\"\nnodes = \"node-1\"\n\
+                    [[fetch]]\ncontent = \"image\"\nnodes = \"node-2\"\n[checks]\n";
+        fs::write(&scenario, text).unwrap();
+        let out = temporary.path().join("out");
+        let run = async || {
+            let arguments = ["testnet", "run", scenario.to_str().unwrap(), "--seeds", "4..5", "--report"];
+            let arguments = arguments.into_iter().chain([out.to_str().unwrap()]);
+            let finished = shoal(temporary.path()).run(arguments).await.unwrap();
+            (String::from_utf8(finished.stdout.clone()).unwrap(), finished)
+        };
+        let (shown, finished) = run().await;
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines.len() == 3 && lines[1].starts_with("tiny           4  1 of 1"), "{shown}");
+        assert!(out.join("tiny-5/report.json").exists());
+        // What nobody can hold fails, each run by itself, and the verdict names them.
+        fs::write(&scenario, text.replace("[checks]", "[checks]\nfetched = \"1%\"")).unwrap();
+        let (shown, finished) = run().await;
+        refused(&finished, 1, &["2 of 2 runs", "tiny with seed 4, tiny with seed 5"]);
+        assert_eq!(shown.matches("FAIL").count(), 2, "{shown}");
+        nothing_left(temporary.path());
+    });
+}
+
+#[test]
+fn what_a_node_refuses_to_publish_ends_the_run_with_its_words() {
+    run_within(LONG, async {
+        let (temporary, own) = (folder(), folder());
+        crate::support::sample(own.path(), "big", 2 << 20, 1);
+        let pipe = own.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let finished = shoal(temporary.path()).run(["testnet", "demo", own.path().to_str().unwrap()]).await.unwrap();
+        refused(&finished, 1, &["seeder cannot publish folder", "pipe"]);
+        nothing_left(temporary.path());
+    });
 }
 
 #[test]

@@ -2,30 +2,53 @@
 
 use std::io::Write;
 
-use shoal_node::api::FailureKind;
-use shoal_testnet::demo::{self, DemoError, DemoOptions};
+use shoal_node::api::{Failure, FailureKind};
+use shoal_testnet::demo::{self, DemoContent, DemoError, DemoOptions};
+use shoal_testnet::run::Shown;
 
+use super::run::{judged, run_failure};
 use crate::args::DemoArgs;
-use crate::output::{Output, stdout_failed};
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::size::show_size;
 use crate::stop::{Outcome, Stop};
 
 /// Tells the story on stdout, or on stderr when stdout is for the report.
-pub(super) async fn run(args: DemoArgs, output: &mut Output) -> Outcome {
-    let program = super::program()?;
-    let (json, live) = (output.json(), output.tells_live());
-    let options = DemoOptions { file_bytes: args.size, seed: args.seed, live, ..DemoOptions::new(program) };
-    // It listens to signals itself: whatever happens, its nodes end before this process does.
-    let told = demo::run(options, &mut Story(output)).await;
+pub(super) async fn run(args: DemoArgs, output: &mut Output, interrupt: &Interrupt) -> Outcome {
+    let publish = match args.path {
+        Some(path) => DemoContent::Own(path),
+        None => DemoContent::MadeUp { bytes: args.size, seed: args.seed },
+    };
+    let shown = Shown { screen: output.screen(), board_only: false };
+    let options = DemoOptions { program: super::program()?, publish, shown };
+    let json = output.json();
+    let told = demo::run(&options, interrupt.wait(), &mut Story(output)).await;
     let report = told.map_err(failure)?;
-    if json { output.document(&report) } else { Ok(()) }
+    if json {
+        output.document(&report)?;
+    } else {
+        output.line("")?;
+        for line in report.text().lines() {
+            output.line(line)?;
+        }
+        let copies = report.fetches.len();
+        let size = report.contents.first().map_or(0, |content| content.bytes);
+        output.line("")?;
+        if report.passed() {
+            let size = show_size(size);
+            output.line(&format!(
+                "{copies} copies of {size} were compared with the original: every byte is right. Nothing is left behind."
+            ))?;
+        }
+    }
+    judged(&report)
 }
 
 fn failure(error: DemoError) -> Stop {
     match error {
-        DemoError::Interrupted => Stop::new(FailureKind::Interrupted, error.to_string()),
-        DemoError::Narration(error) => stdout_failed(&error.0),
-        DemoError::Differs { .. } => Stop::new(FailureKind::Integrity, error.to_string()),
-        error => shoal_node::api::Failure::from_error(FailureKind::Failed, &error).into(),
+        DemoError::Run(error) => run_failure(error),
+        DemoError::TooLittle { .. } => Stop::usage(error.to_string()),
+        error => Failure::from_error(FailureKind::Failed, &error).into(),
     }
 }
 

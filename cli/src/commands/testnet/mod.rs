@@ -3,6 +3,7 @@
 mod demo;
 mod run;
 mod scenarios;
+mod series;
 mod standing;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ pub(super) async fn run(
     environment: Environment<'_>,
 ) -> Outcome {
     match command {
-        TestnetCommand::Demo(args) => demo::run(args, output).await,
+        TestnetCommand::Demo(args) => demo::run(args, output, interrupt).await,
         TestnetCommand::Simulate(command) => super::simulate::run(command, output, interrupt).await,
         TestnetCommand::Run(args) => run::run(args, output, interrupt).await,
         TestnetCommand::Up(args) => {
