@@ -127,5 +127,7 @@ fn start_log(arguments: &Arguments) {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // It would say so on stderr, and panic when that cannot be written either: on a full disk, in any thread.
+        .log_internal_errors(false)
         .try_init();
 }

@@ -34,7 +34,11 @@ fn make_or_close(home: &Path) -> io::Result<()> {
     }
     let empty = fs::read_dir(home)?.next().is_none();
     if empty || MARKS.iter().any(|mark| home.join(mark).exists()) {
-        fs::set_permissions(home, Permissions::from_mode(PRIVATE))?;
+        match fs::set_permissions(home, Permissions::from_mode(PRIVATE)) {
+            // It can be read, and nothing can be put there by others either.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            closed => closed?,
+        }
     }
     Ok(())
 }

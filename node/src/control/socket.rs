@@ -1,12 +1,14 @@
 //! Where the control socket lies, and how to bind and reach it even when its path is long.
 //!
 //! A socket's path has room for 107 bytes. For a longer one the folder is opened and the socket is addressed as
-//! `/proc/self/fd/N/control.sock`, which the kernel resolves to the same place; the socket always lies in the home.
+//! `/proc/self/fd/N/control.sock`, which the kernel resolves to the same place. The socket lies in the home; where that
+//! takes no new name (the disk is full or read-only) it lies in a private folder of the user, named after the home.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -61,9 +63,53 @@ impl From<io::Error> for ShortPathError {
 /// private folder and moved into place once its mode is right: at no time can another user connect.
 pub(super) fn bind(home: &Path) -> Result<UnixListener, ControlError> {
     let path = socket_path(home);
-    bind_and_move(home, &path).map_err(|error| match error {
+    let bound = bind_and_move(home, &path).or_else(|error| match error {
+        ShortPathError::Io(error) if takes_no_name(&error) => bind_elsewhere(home).map_err(|other| {
+            tracing::warn!(error = %other, "nor can the control socket lie elsewhere");
+            ShortPathError::Io(error)
+        }),
+        other => Err(other),
+    });
+    bound.map_err(|error| match error {
         ShortPathError::TooLong => ControlError::PathTooLong { path, limit: MAX_SOCKET_PATH_BYTES },
         ShortPathError::Io(error) => ControlError::Bind { path, error },
+    })
+}
+
+fn takes_no_name(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
+fn bind_elsewhere(home: &Path) -> io::Result<UnixListener> {
+    let folder = elsewhere(home)?;
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if !is_private(&folder) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a folder of that name belongs to others"));
+    }
+    tracing::warn!(folder = %folder.display(), "the home takes no control socket: it lies elsewhere");
+    bind_and_move(&folder, &socket_path(&folder)).map_err(|error| match error {
+        ShortPathError::TooLong => io::ErrorKind::InvalidFilename.into(),
+        ShortPathError::Io(error) => error,
+    })
+}
+
+/// The folder for the socket of a home that takes none: in the user's runtime folder, or where temporary files lie.
+fn elsewhere(home: &Path) -> io::Result<PathBuf> {
+    let home = home.canonicalize()?;
+    let name = blake3::hash(home.as_os_str().as_bytes()).to_hex();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let base = runtime.unwrap_or_else(std::env::temp_dir);
+    Ok(base.join(format!("shoal-{}-{:.16}", rustix::process::geteuid().as_raw(), name.as_str())))
+}
+
+/// Whether a folder is this user's, and nobody else can do anything in it.
+fn is_private(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|meta| {
+        meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0
     })
 }
 
@@ -89,6 +135,16 @@ fn bind_and_move(home: &Path, path: &Path) -> Result<UnixListener, ShortPathErro
 
 /// Connects to the control socket of a home; `None` when nobody listens there.
 pub(super) async fn connect(home: &Path) -> Result<Option<UnixStream>, ControlError> {
+    if let Some(stream) = connect_in(home).await? {
+        return Ok(Some(stream));
+    }
+    match elsewhere(home) {
+        Ok(folder) if is_private(&folder) => connect_in(&folder).await,
+        _ => Ok(None),
+    }
+}
+
+async fn connect_in(home: &Path) -> Result<Option<UnixStream>, ControlError> {
     let path = socket_path(home);
     let short = match ShortPath::new(home, SOCKET_NAME) {
         Ok(short) => short,

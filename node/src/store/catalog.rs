@@ -13,9 +13,9 @@ use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::Faults;
-use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
 use super::holds::Hold;
+use super::home_database::{About, HomeDatabase};
 use super::record::{ContentState, ManifestRecord};
 use super::rows::ID_BYTES;
 
@@ -44,6 +44,12 @@ pub(super) enum Change {
     Touch(ContentHash, u64),
 }
 
+impl Change {
+    const fn is_touch(&self) -> bool {
+        matches!(self, Self::Touch(..))
+    }
+}
+
 /// A change, what is to be held until it is made, and who waits for it.
 type Request = (Change, Option<Hold>, oneshot::Sender<Result<bool, StoreError>>);
 
@@ -65,13 +71,8 @@ pub(super) struct Changes {
 impl Catalog {
     /// Opens or creates the catalog at `path`.
     pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<(Self, Changes), StoreError> {
-        let database = HomeDatabase::open(path, "catalog", CACHE_BYTES, faults, |transaction| {
-            transaction.open_table(RECORDS)?;
-            transaction.open_table(COPIES)?;
-            transaction.open_table(KEYS)?;
-            Ok(())
-        })?;
-        let database = Arc::new(database);
+        let about = About { kind: "catalog", cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
+        let database = Arc::new(HomeDatabase::open(path, about, faults)?);
         let (changes, requests) = mpsc::channel(QUEUE);
         let catalog = Self { database: Arc::clone(&database), changes: Mutex::new(Some(changes)) };
         Ok((catalog, Changes { database, requests }))
@@ -173,10 +174,6 @@ impl Catalog {
         let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
         let mut found = Vec::new();
         let fill = |transaction: &WriteTransaction, records: Vec<ManifestRecord>| {
-            for table in [RECORDS, COPIES] {
-                transaction.open_table(table)?;
-            }
-            transaction.open_table(KEYS)?;
             for record in records {
                 apply(transaction, &Change::Put(record))?;
             }
@@ -251,6 +248,13 @@ impl Changes {
                 }
                 outcome => outcome,
             };
+            let outcome = match outcome {
+                Err(error) if error.is_refusal() && changes.iter().all(Change::is_touch) => {
+                    tracing::debug!(%error, "uses are not noted");
+                    self.found(&changes)
+                }
+                outcome => outcome,
+            };
             for (at, (_hold, reply)) in waiting.into_iter().enumerate() {
                 let found = outcome.as_ref().map(|found| found.get(at).copied().unwrap_or(false));
                 // Who asked may have gone; the change is made all the same.
@@ -260,10 +264,29 @@ impl Changes {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
-        let only_touches = changes.iter().all(|change| matches!(change, Change::Touch(..)));
+        let only_touches = changes.iter().all(Change::is_touch);
         let durability = if only_touches { Durability::None } else { Durability::Immediate };
         self.database.write(durability, |transaction| changes.iter().map(|change| apply(transaction, change)).collect())
     }
+
+    /// Which of the contents that were used are known: that nobody notes the use is no reason to fail.
+    fn found(&self, touches: &[Change]) -> Result<Vec<bool>, StoreError> {
+        self.database.read(|transaction| {
+            let table = transaction.open_table(RECORDS)?;
+            let found = touches.iter().map(|change| match change {
+                Change::Touch(hash, _) => Ok(table.get(hash.as_bytes())?.is_some()),
+                _ => Ok(false),
+            });
+            found.collect()
+        })
+    }
+}
+
+fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(COPIES)?;
+    transaction.open_table(KEYS)?;
+    Ok(())
 }
 
 /// The records of which at least one copy can be read. What comes after a page that cannot be is looked for in the

@@ -3,7 +3,6 @@
 //! [`StoreError`] is the disk's fault or ours; [`ReadError`] adds that one object is not what it should be. Both can
 //! be cloned, because one failed commit is news for every ingest that had something in it.
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,6 +155,16 @@ impl StoreError {
         matches!(self, Self::Damaged { .. })
     }
 
+    /// Whether the disk did not take what was to be written, or the system did not let us: what is there may still be
+    /// read.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Io { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Whether redb closes its handle on such an error, so that the file must be opened again.
     pub(super) const fn closes_handle(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::NoSpace { .. } | Self::Damaged { .. })
@@ -194,12 +203,6 @@ impl Trouble {
             }
             other => StoreError::Io { file: file.into(), source: Arc::new(io::Error::other(other.to_string())) },
         }
-    }
-
-    /// What a caught panic says.
-    pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        format!("reading it failed: {}", text.unwrap_or("no reason given"))
     }
 }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::backend::Faults;
-use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
+use super::home_database::{About, HomeDatabase};
 use super::in_place::FilePlace;
 use super::rows::{
     Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, Kind, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow,
@@ -78,26 +78,29 @@ pub(super) struct Moving {
 #[derive(Debug)]
 pub(super) struct Index {
     database: HomeDatabase,
-    in_memory: bool,
 }
 
 impl Index {
-    /// Opens or creates the index at `path`.
+    /// Opens or creates the index at `path`. Where the disk takes no writes it goes on in memory.
     pub(super) fn open(path: PathBuf, cache_bytes: usize, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
-        let database = HomeDatabase::open(path, "index", cache_bytes, faults, make_tables)?;
+        let database = HomeDatabase::open(path, about(cache_bytes), faults)?;
         // A first look at both tables, so that damage shows now and not in the middle of work.
         database.read(|transaction| {
             transaction.open_table(OBJECTS)?.len()?;
             transaction.open_table(SEGMENTS)?.len()?;
             Ok(())
         })?;
-        Ok(Self { database, in_memory: false })
+        Ok(Self { database })
     }
 
-    /// An index in memory, in place of the one at `path`, which has no room to be opened.
-    pub(super) fn in_memory(path: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database = HomeDatabase::in_memory(path, "index", cache_bytes, make_tables)?;
-        Ok(Self { database, in_memory: true })
+    /// An empty index in memory, in place of the one at `path`, which cannot be used or moved because of `refusal`.
+    pub(super) fn in_memory(path: PathBuf, cache_bytes: usize, refusal: StoreError) -> Result<Self, StoreError> {
+        Ok(Self { database: HomeDatabase::in_memory(path, about(cache_bytes), refusal)? })
+    }
+
+    /// Goes on in memory, because the disk takes nothing. The caller replays what the index has lost by it.
+    pub(super) fn leave_disk(&self, refusal: StoreError) -> Result<(), StoreError> {
+        self.database.leave_disk(refusal)
     }
 
     /// What the index says of each of `ids`, in one snapshot.
@@ -253,8 +256,8 @@ impl Index {
     }
 
     /// Whether it lies in memory only, and the file at its path, if there is one, is out of date.
-    pub(super) const fn is_in_memory(&self) -> bool {
-        self.in_memory
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.database.is_in_memory()
     }
 
     /// Notes that a read found `id` damaged, if it still lies at `row`. A kill may take it back: the next read finds it
@@ -274,7 +277,7 @@ impl Index {
     /// Checks every page of the file. When one is wrong the index is empty from then on, and the caller replays the
     /// segments into it.
     pub(super) fn check_pages(&self) -> Result<Option<StoreError>, StoreError> {
-        self.database.check_or_renew(|_| Ok(()), |transaction, ()| make_tables(transaction))
+        self.database.check_or_renew(|_| Ok(()), |_, ()| Ok(()))
     }
 
     /// Checks every row.
@@ -357,7 +360,7 @@ impl Index {
 
     /// Puts the file aside and begins an empty one. The caller replays the segments into it.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
-        self.database.renew(make_tables)
+        self.database.renew()
     }
 
     /// Opens the file anew after a fault. The caller replays what the index has lost by it.
@@ -374,6 +377,10 @@ impl Index {
     pub(super) fn path(&self) -> &std::path::Path {
         self.database.path()
     }
+}
+
+const fn about(cache_bytes: usize) -> About {
+    About { kind: "index", cache_bytes, tables: make_tables, is_derived: true }
 }
 
 fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {

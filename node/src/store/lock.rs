@@ -4,7 +4,7 @@
 //! the holder's process number for the error message only.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::Path;
 
 use super::error::StoreError;
@@ -25,8 +25,7 @@ impl HomeLock {
     /// [`StoreError::Locked`] when another process has it.
     pub(super) fn take(home: &Path) -> Result<Self, StoreError> {
         let path = home.join(LOCK_FILE);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(|source| StoreError::io(&path, source))?;
+        let mut file = open(home, &path).map_err(|source| StoreError::io(&path, source))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -43,5 +42,18 @@ impl HomeLock {
             tracing::debug!(%error, "could not note the process number in the lock file");
         }
         Ok(Self { _file: file })
+    }
+}
+
+/// The lock's file. Where nothing may be written it is opened as it is; the folder stands for one that is not there.
+fn open(home: &Path, path: &Path) -> io::Result<File> {
+    match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+            match File::open(path) {
+                Err(missing) if missing.kind() == ErrorKind::NotFound => File::open(home),
+                opened => opened.map_err(|_| error),
+            }
+        }
+        opened => opened,
     }
 }

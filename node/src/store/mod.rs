@@ -25,11 +25,14 @@ mod database;
 mod error;
 mod gc;
 mod holds;
+mod home_database;
 mod in_place;
 mod index;
 mod ingest;
 mod intake;
 mod lock;
+mod overlay;
+mod panics;
 mod payload;
 mod reader;
 mod record;
@@ -128,11 +131,14 @@ impl Store {
     fn open_with(home: &Path, config: &StoreConfig, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
+        remove_unfinished(home);
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
         let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
         let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
-        segments.sync()?;
+        if !index.is_in_memory() {
+            segments.sync()?;
+        }
         let shared = Arc::new(Shared {
             home: home.into(),
             segment_bytes: config.segment_bytes,
@@ -380,6 +386,19 @@ impl Store {
         let running = Arc::clone(&self.running);
         let closed = tokio::task::spawn_blocking(move || running.end()).await;
         closed.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// Removes databases whose making was cut short: nothing was in them yet.
+fn remove_unfinished(home: &Path) {
+    for file in [CATALOG_FILE, INDEX_FILE, IN_PLACE_FILE] {
+        let passage = home.join(file).with_extension(PASSAGE_EXTENSION);
+        match std::fs::remove_file(&passage) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, file = %passage.display(), "it stays: nothing is in it");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) fn read_many<'a>(
             }
             Entry::At(row) if row.soundness == Soundness::Damaged => {
                 let file = shared.segments.path(row.segment);
-                let detail = "an earlier read found so".to_owned();
+                let missing = shared.segments.is_missing(row.segment);
+                let detail = if missing { "it is missing" } else { "an earlier read found so" }.to_owned();
                 results[at] = Err(ReadError::Damaged { what: name(id, row.kind), file, detail });
             }
             Entry::InFile(place) | Entry::InGoneFile(place) => {
@@ -155,6 +156,10 @@ fn closed_handle(error: &StoreError) -> bool {
     error.closes_handle() && !error.is_damage()
 }
 
+fn is_missing(shared: &Shared, row: &IndexRow) -> bool {
+    shared.segments.segment(row.segment).map_or(true, |segment| segment.is_gone())
+}
+
 fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<Bytes>, StoreError>) -> Read {
     if let Ok(Some(bytes)) = bytes {
         return Ok(Some(bytes));
@@ -186,6 +191,13 @@ fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<B
         Ok(None) => {
             let detail = "its bytes do not match its hash".to_owned();
             Err(shared.damaged(id, name(id, row.kind), Some(row), detail))
+        }
+        Err(error) if is_missing(shared, row) => {
+            // Noted once for all that is in it, and not object by object.
+            shared.segments.note_missing(row.segment);
+            let file = shared.segments.path(row.segment);
+            tracing::debug!(%error, "a segment is missing");
+            Err(ReadError::Damaged { what: name(id, row.kind), file, detail: "it is missing".to_owned() })
         }
         Err(StoreError::Damaged { detail, .. }) => Err(shared.damaged(id, name(id, row.kind), Some(row), detail)),
         Err(error) => Err(error.into()),

@@ -17,38 +17,41 @@ use super::rows::{Directory, SegmentState};
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
-/// Opens the index at `path` and brings it up to date from the segments. Where the disk has no room for that, the
-/// index is built in memory for as long as this node runs: what is held stays readable on a full disk.
+/// Opens the index at `path` and brings it up to date from the segments. Where the disk takes no writes it goes on in
+/// memory for as long as that lasts: what is held stays readable. One that is damaged is moved aside, since the segments
+/// can make it again.
 pub(super) fn ready_index(
     path: &Path,
     config: &StoreConfig,
     segments: &Segments,
     faults: Option<&Arc<dyn Faults>>,
 ) -> Result<Index, StoreError> {
-    let on_disk = open_index(path, config, faults).and_then(|index| {
-        start(&index, segments, config.segment_bytes)?;
-        Ok(index)
-    });
-    match on_disk {
-        Err(error @ StoreError::NoSpace { .. }) => {
+    let index = open_index(path, config, faults)?;
+    match start(&index, segments, config.segment_bytes) {
+        Err(error) if error.is_refusal() && !index.is_in_memory() => {
             tracing::warn!(%error, "keeping the index in memory");
-            let index = Index::in_memory(path.into(), config.index_cache_bytes)?;
-            start(&index, segments, config.segment_bytes)?;
-            Ok(index)
+            index.leave_disk(error)?;
         }
-        result => result,
+        Err(error) if error.is_damage() => {
+            tracing::warn!(%error, "building the index anew");
+            index.renew()?;
+        }
+        started => return started.map(|()| index),
     }
+    start(&index, segments, config.segment_bytes)?;
+    Ok(index)
 }
 
-/// Opens the index at `path`. One that is damaged is moved aside, since the segments can make it again.
 fn open_index(path: &Path, config: &StoreConfig, faults: Option<&Arc<dyn Faults>>) -> Result<Index, StoreError> {
     let open = || Index::open(path.into(), config.index_cache_bytes, faults.cloned());
     match open() {
         Err(error) if error.is_damage() => {
             let aside = path.with_extension("damaged");
             tracing::warn!(%error, aside = %aside.display(), "building the index anew");
-            std::fs::rename(path, &aside).map_err(|source| StoreError::io(path, source))?;
-            open()
+            match std::fs::rename(path, &aside) {
+                Ok(()) => open(),
+                Err(source) => Index::in_memory(path.into(), config.index_cache_bytes, StoreError::io(path, source)),
+            }
         }
         result => result,
     }
@@ -59,6 +62,7 @@ fn open_index(path: &Path, config: &StoreConfig, faults: Option<&Arc<dyn Faults>
 /// not the store.
 fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), StoreError> {
     finish_drops(index, segments)?;
+    note_missing(index, segments)?;
     let replayed = replay(index, segments, Durability::None)?;
     if replayed > 0 {
         tracing::info!(groups = replayed, "took groups into the index that it had not held durably");
@@ -94,6 +98,15 @@ fn finish_drops(index: &Index, segments: &Segments) -> Result<(), StoreError> {
                 Ok(_) => index.forget(number)?,
                 Err(error) => tracing::warn!(%error, "an empty segment could not be removed"),
             }
+        }
+    }
+    Ok(())
+}
+
+fn note_missing(index: &Index, segments: &Segments) -> Result<(), StoreError> {
+    for (number, row) in index.segments()? {
+        if row.state != SegmentState::Dropped && segments.segment(number).is_err() {
+            segments.note_missing(number);
         }
     }
     Ok(())

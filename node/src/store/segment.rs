@@ -16,6 +16,7 @@ use redb::{
 use super::backend::Faults;
 use super::database::{self, OpenDatabase, check_format, guarded};
 use super::error::{StoreError, Trouble};
+use super::panics::drop_quietly;
 use super::payload::{PAYLOAD, PayloadReader, write_stream};
 use super::rows::{Directory, SegmentNumber};
 
@@ -54,9 +55,28 @@ pub(super) struct Segment {
 
 enum State {
     Closed,
+    /// Open for append, or, where the disk takes no writes, to be read with what redb writes in memory.
     Append(OpenDatabase),
-    /// The table comes first, so that it is dropped first.
-    Sealed(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyDatabase),
+    Sealed(Sealed),
+}
+
+/// A segment that is open for reading alone.
+struct Sealed {
+    // There until it is dropped. The table comes first, so that it is dropped first.
+    parts: Option<(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyDatabase)>,
+}
+
+/// redb may panic when it closes a damaged file.
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        drop_quietly(self.parts.take());
+    }
+}
+
+impl Sealed {
+    fn parts(&self) -> Result<&(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyDatabase), StoreError> {
+        self.parts.as_ref().ok_or(StoreError::Closed)
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -64,7 +84,7 @@ impl std::fmt::Debug for State {
         f.write_str(match self {
             Self::Closed => "Closed",
             Self::Append(_) => "Append",
-            Self::Sealed(..) => "Sealed",
+            Self::Sealed(_) => "Sealed",
         })
     }
 }
@@ -146,22 +166,30 @@ impl Segment {
     }
 
     fn open_append(&self) -> Result<OpenDatabase, StoreError> {
-        let opened = database::open(&self.path, false, self.options.append_cache_bytes, self.options.faults.as_ref())?;
-        opened.read(&self.path, |transaction| check_format(transaction, &kind(self.number)))?;
-        Ok(opened)
+        let SegmentOptions { append_cache_bytes, faults, .. } = &self.options;
+        database::open(&self.path, &kind(self.number), *append_cache_bytes, faults.as_ref())
     }
 
-    /// Opens a frozen segment without writing to it. One that was not closed cleanly is first put right.
+    /// Opens a frozen segment without writing to it. One that was not closed cleanly is first put right, or, where the
+    /// disk takes no writes, put right in memory.
     fn open_frozen(&self) -> Result<State, StoreError> {
-        match self.open_read_only() {
+        let unclean = match self.open_read_only() {
             Ok(state) => return Ok(state),
-            Err(error) if error.is_damage() => return Err(error),
-            Err(error) => tracing::info!(%error, "a segment was not closed cleanly"),
+            Err(error) if !error.is_refusal() => return Err(error),
+            Err(error) => error,
+        };
+        tracing::info!(error = %unclean, "a segment was not closed cleanly");
+        if let Err(refusal) = self.set_read_only(false) {
+            let opened = database::open_over(&self.path, self.options.read_cache_bytes, refusal)?;
+            opened.read(&self.path, |transaction| check_format(transaction, &kind(self.number)))?;
+            return Ok(State::Append(opened));
         }
-        self.set_read_only(false)?;
         let repaired = self.open_append();
         self.freeze()?;
         let repaired = repaired?;
+        if repaired.refusal().is_some() {
+            return Ok(State::Append(repaired));
+        }
         if let Err(error) = repaired.close(&self.path) {
             tracing::warn!(%error, "closing a segment that was not closed cleanly");
         }
@@ -173,7 +201,7 @@ impl Segment {
             let database = Builder::new().set_cache_size(self.options.read_cache_bytes).open_read_only(&self.path)?;
             let transaction = database.begin_read()?;
             check_format(&transaction, &kind(self.number))?;
-            Ok(State::Sealed(transaction.open_table(PAYLOAD)?, database))
+            Ok(State::Sealed(Sealed { parts: Some((transaction.open_table(PAYLOAD)?, database)) }))
         })
     }
 
@@ -197,7 +225,10 @@ impl Segment {
     ) -> Result<T, StoreError> {
         match state {
             State::Append(open) => open.read(&self.path, work),
-            State::Sealed(_, database) => guarded(&self.path, || work(&database.begin_read()?)),
+            State::Sealed(sealed) => {
+                let (_, database) = sealed.parts()?;
+                guarded(&self.path, || work(&database.begin_read()?))
+            }
             State::Closed => Err(StoreError::Closed),
         }
     }
@@ -226,10 +257,17 @@ impl Segment {
         directory: &Directory,
         objects: impl Iterator<Item = Bytes>,
     ) -> Result<(), StoreError> {
+        if self.is_refused() {
+            // The cause may be gone.
+            self.reopen()?;
+        }
         let state = self.opened()?;
         let State::Append(open) = &*state else {
             return Err(StoreError::damaged(&self.path, "it was sealed while it was written to"));
         };
+        if let Some(refusal) = open.refusal() {
+            return Err(refusal.clone());
+        }
         open.write(&self.path, Durability::Immediate, |transaction| {
             let mut payload = transaction.open_table(PAYLOAD)?;
             write_stream(&mut payload, directory.start, directory.end(), objects)?;
@@ -254,7 +292,7 @@ impl Segment {
     fn read_once<T>(&self, work: &mut impl FnMut(&mut PayloadReader<'_>) -> T) -> Result<T, StoreError> {
         let state = self.opened()?;
         match &*state {
-            State::Sealed(table, _) => Ok(work(&mut PayloadReader::new(table, &self.path))),
+            State::Sealed(sealed) => Ok(work(&mut PayloadReader::new(&sealed.parts()?.0, &self.path))),
             State::Append(open) => open.read(&self.path, |transaction| {
                 let table = transaction.open_table(PAYLOAD)?;
                 Ok(work(&mut PayloadReader::new(&table, &self.path)))
@@ -270,7 +308,7 @@ impl Segment {
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let State::Append(open) = std::mem::replace(&mut *state, State::Closed) {
-                let health = Arc::clone(&open.health);
+                let health = open.health();
                 let _ = open.close(&self.path);
                 sync_failed = health.sync_failed();
             }
@@ -279,12 +317,23 @@ impl Segment {
         Ok(sync_failed)
     }
 
+    /// Whether its file is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.path.try_exists(), Ok(false))
+    }
+
+    /// Whether the disk took no writes when it was opened.
+    fn is_refused(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*state, State::Append(open) if open.refusal().is_some())
+    }
+
     /// Closes the file and opens it for reading alone: it counts as sealed once that has succeeded.
     pub(super) fn seal(&self) -> Result<(), StoreError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let closed = match std::mem::replace(&mut *state, State::Closed) {
             State::Append(open) => open.close(&self.path),
-            State::Sealed(..) | State::Closed => Ok(()),
+            State::Sealed(_) | State::Closed => Ok(()),
         };
         closed?;
         *state = self.open_read_only()?;
@@ -293,7 +342,7 @@ impl Segment {
 
     /// Whether it is open for reading alone.
     pub(super) fn is_sealed(&self) -> bool {
-        matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Sealed(..))
+        matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Sealed(_))
     }
 
     /// Closes the file, if no reader is in the way.
@@ -310,7 +359,7 @@ impl Segment {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Closed) {
             State::Append(open) => open.close(&self.path),
-            State::Sealed(..) | State::Closed => Ok(()),
+            State::Sealed(_) | State::Closed => Ok(()),
         }
     }
 }

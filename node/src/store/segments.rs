@@ -3,7 +3,7 @@
 //! Sealed segments are opened when they are read and the longest unread are closed again, so that memory does not
 //! grow with the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -38,6 +38,8 @@ pub(super) struct Segments {
     vacant: Mutex<Vec<Appender>>,
     // Sealed segments that are open, the longest unread first.
     open: Mutex<VecDeque<SegmentNumber>>,
+    // Segments that the index knows and whose files are not there: what they held counts as damaged.
+    missing: RwLock<BTreeSet<SegmentNumber>>,
 }
 
 impl Segments {
@@ -59,7 +61,9 @@ impl Segments {
         for entry in std::fs::read_dir(&folder).map_err(at)? {
             let path = entry.map_err(at)?.path();
             if path.extension().is_some_and(|extension| extension == PASSAGE_EXTENSION) {
-                std::fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(%error, file = %path.display(), "it stays: nothing is in it");
+                }
             } else if let Some(number) = number_of(&path) {
                 all.insert(number, Arc::new(Segment::at(path, number, options.clone())));
             }
@@ -73,6 +77,7 @@ impl Segments {
             all: RwLock::new(all),
             vacant: Mutex::default(),
             open: Mutex::default(),
+            missing: RwLock::default(),
         })
     }
 
@@ -88,6 +93,18 @@ impl Segments {
     pub(super) fn segment(&self, number: SegmentNumber) -> Result<Arc<Segment>, StoreError> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.get(&number).cloned().ok_or_else(|| StoreError::damaged(&self.path(number), "it is missing"))
+    }
+
+    /// Notes that the file of a segment is not there although it should be.
+    pub(super) fn note_missing(&self, number: SegmentNumber) {
+        if self.missing.write().unwrap_or_else(PoisonError::into_inner).insert(number) {
+            tracing::error!(file = %self.path(number).display(), "a segment is missing; what it held is to be fetched again");
+        }
+    }
+
+    /// Whether the file of a segment is known not to be there.
+    pub(super) fn is_missing(&self, number: SegmentNumber) -> bool {
+        self.missing.read().unwrap_or_else(PoisonError::into_inner).contains(&number)
     }
 
     /// Where segment `number` lies.

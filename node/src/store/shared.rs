@@ -60,7 +60,15 @@ impl Shared {
         &self,
         ids: impl Iterator<Item = &'a ObjectId> + Clone,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.with_index(|index| index.entries(ids.clone()))
+        let mut entries = self.with_index(|index| index.entries(ids.clone()))?;
+        for entry in &mut entries {
+            if let Entry::At(row) = entry
+                && self.segments.is_missing(row.segment)
+            {
+                row.soundness = Soundness::Damaged;
+            }
+        }
+        Ok(entries)
     }
 
     /// What no segment has may lie in a file of the user.
@@ -115,18 +123,28 @@ impl Shared {
         self.with_index(|index| index.add(std::slice::from_ref(indexed), durability))
     }
 
-    /// Makes the index durable.
+    /// Makes the index durable; one that is kept in memory goes back to the disk, if that takes it again.
     pub(super) fn sync_index(&self) -> Result<(), StoreError> {
+        if self.index.is_in_memory() {
+            self.heal_index(self.heals())?;
+        }
         self.with_index(Index::sync)
     }
 
-    /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more.
+    /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more. Where
+    /// the disk takes no writes, the index goes on in memory.
     fn with_index<T>(&self, work: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let before = *self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.heals();
+        let error = match work(&self.index) {
+            Err(error) if error.closes_handle() => error,
+            result => return result,
+        };
+        tracing::warn!(%error, "opening the index anew");
+        self.heal_index(before)?;
+        let healed = self.heals();
         match work(&self.index) {
-            Err(error) if error.closes_handle() => {
-                tracing::warn!(%error, "opening the index anew");
-                self.heal_index(before)?;
+            Err(error) if error.is_refusal() && !self.index.is_in_memory() => {
+                self.leave_disk(healed, error)?;
                 work(&self.index)
             }
             result => result,
@@ -171,6 +189,29 @@ impl Shared {
         }
         self.index.reopen()?;
         // Not durable: that would need the very disk that has just failed us.
+        match recovery::replay(&self.index, &self.segments, Durability::None) {
+            Err(error) if error.is_refusal() && !self.index.is_in_memory() => {
+                self.index.leave_disk(error)?;
+                recovery::replay(&self.index, &self.segments, Durability::None)?;
+            }
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "building the index anew");
+                self.index.renew()?;
+                recovery::replay(&self.index, &self.segments, Durability::None)?;
+            }
+            replayed => drop(replayed?),
+        }
+        *healed += 1;
+        Ok(())
+    }
+
+    fn leave_disk(&self, before: u64, refusal: StoreError) -> Result<(), StoreError> {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *healed != before {
+            return Ok(());
+        }
+        tracing::warn!(error = %refusal, "keeping the index in memory");
+        self.index.leave_disk(refusal)?;
         recovery::replay(&self.index, &self.segments, Durability::None)?;
         *healed += 1;
         Ok(())
@@ -216,6 +257,13 @@ impl Shared {
         let catalog = self.catalog.close();
         let in_place = self.in_place.close();
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        index.and(segments).and(catalog).and(in_place)
+        match index.and(segments).and(catalog).and(in_place) {
+            // Nothing that was acknowledged depends on it, and the next start puts right what was not closed cleanly.
+            Err(error) if error.is_refusal() => {
+                tracing::warn!(%error, "a file was not closed cleanly");
+                Ok(())
+            }
+            closed => closed,
+        }
     }
 }

@@ -31,8 +31,8 @@ pub struct Usage {
 /// Counts.
 pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
     let mut usage = Usage::default();
-    for (_, row) in shared.index.segments()? {
-        if row.state == SegmentState::Dropped {
+    for (number, row) in shared.index.segments()? {
+        if row.state == SegmentState::Dropped || shared.segments.is_missing(number) {
             continue;
         }
         usage.chunks += row.chunks;

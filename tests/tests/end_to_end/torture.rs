@@ -1,4 +1,4 @@
-//! Real processes tortured: killed at any moment, with syncs that fail.
+//! Real processes tortured: killed at any moment, on a full disk, with syncs that fail.
 //!
 //! Each has a short form, for every run of the tests, and a long one: `SHOAL_TORTURE=long cargo test --release -p
 //! shoal-node -p shoal-tests torture -- --nocapture`.
@@ -101,6 +101,128 @@ fn killed_while_publishing() {
         }
         let verified: Verified = shoal.json(["verify", &held.hash.to_string()]).await.unwrap();
         assert_eq!(verified.damaged, 0);
+    });
+}
+
+/// Whether a small file system can be made here; if not, says why.
+fn small_disk(at: &Path, bytes: u64) -> Option<Mounted> {
+    std::fs::create_dir_all(at).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(at).status();
+    match mounted {
+        Ok(status) if status.success() => Some(Mounted(at.to_owned())),
+        other => {
+            println!("SKIPPED: a small tmpfs cannot be mounted here ({other:?}); it takes being root");
+            None
+        }
+    }
+}
+
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// Writes until nothing more fits.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_point() {
+    run_within(DEADLINE, async {
+        let folder = folder();
+        let file = sample(folder.path(), "file", 12 * MIB, 5);
+        let kept = sample(folder.path(), "kept", MIB, 6);
+        for round in 0..amount(4, 100) {
+            let disk = folder.path().join(format!("disk {round}"));
+            let Some(_mounted) = small_disk(&disk, 20 * MIB) else { return };
+            let shoal = home(&folder, &format!("disk {round}/home"));
+            let held = import(&shoal, &kept).await;
+            let free = rustix::fs::statvfs(&disk).unwrap();
+            let room = free.f_bavail * free.f_frsize;
+            let ballast = disk.join("ballast");
+            std::fs::write(&ballast, vec![7; (room - chance(round, 11 * MIB)) as usize]).unwrap();
+            let refused = shoal.run(["publish", "--no-serve", file.to_str().unwrap()]).await.unwrap();
+            assert_eq!(refused.code, Some(5), "round {round}: {}", refused.stderr);
+            assert!(refused.stderr.contains("no space left"), "{}", refused.stderr);
+            // Not a byte is left now.
+            fill(&disk.join("rest"));
+            still_readable(&shoal, &held, &kept).await;
+            let listed = shoal.list().await.unwrap();
+            assert!(listed.iter().any(|content| content.hash == held.hash), "round {round}: {listed:?}");
+            std::fs::remove_file(disk.join("rest")).unwrap();
+            std::fs::remove_file(&ballast).unwrap();
+            let published = import(&shoal, &file).await;
+            still_readable(&shoal, &published, &file).await;
+            still_readable(&shoal, &held, &kept).await;
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_is_read_only_after_a_kill() {
+    run_within(DEADLINE, async {
+        let folder = folder();
+        let kept = sample(folder.path(), "kept", 3 * MIB, 6);
+        let disk = folder.path().join("disk");
+        let Some(_mounted) = small_disk(&disk, 40 * MIB) else { return };
+        let shoal = home(&folder, "disk/home");
+        let held = import(&shoal, &kept).await;
+        let file = sample(folder.path(), "file", 12 * MIB, 5);
+        let mut child = shoal.start(["publish", file.to_str().unwrap()]).unwrap();
+        // Its link is out: all of it is held, and nothing is closed.
+        let mut line = String::new();
+        let mut output = tokio::io::BufReader::new(child.stdout.take().unwrap());
+        tokio::io::AsyncBufReadExt::read_line(&mut output, &mut line).await.unwrap();
+        child.start_kill().unwrap();
+        let _ = child.wait().await;
+        let remount = |how| {
+            let status = Command::new("mount").args(["-o", how]).arg(&disk).status().unwrap();
+            assert!(status.success());
+        };
+        remount("remount,ro");
+        let run = |words: &[&str]| {
+            let mut command = Command::new(crate::support::PROGRAM);
+            command.arg("--home").arg(disk.join("home")).args(words);
+            command.env("SHOAL_LISTEN", "/ip4/127.0.0.1/tcp/0").env("SHOAL_MDNS", "false");
+            // Where the control socket lies while the home takes none.
+            command.env("XDG_RUNTIME_DIR", folder.path()).output().unwrap()
+        };
+        for (hash, original) in [(held.hash.to_string(), &kept), (line.trim().to_owned(), &file)] {
+            let read = run(&["cat", &hash]);
+            assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+            assert_eq!(read.stdout, std::fs::read(original).unwrap());
+        }
+        let listed = run(&["list"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let other = sample(folder.path(), "other", MIB, 77);
+        let refused = run(&["publish", "--no-serve", other.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(5), "{}", String::from_utf8_lossy(&refused.stderr));
+        remount("remount,rw");
+        import(&shoal, &other).await;
+        still_readable(&shoal, &held, &kept).await;
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_written() {
+    run_within(DEADLINE, async {
+        let folder = folder();
+        let file = sample(folder.path(), "file", 3 * MIB, 5);
+        let shoal = home(&folder, "home");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(crate::support::PROGRAM);
+        command.arg("--home").arg(folder.path().join("home")).args(["--json", "publish", "--no-serve"]).arg(&file);
+        command.env("SHOAL_LISTEN", "/ip4/127.0.0.1/tcp/0").env("SHOAL_MDNS", "false").env("SHOAL_LOG", "trace");
+        let ended = command.stderr(full).output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        let published: Published = serde_json::from_slice(&ended.stdout).unwrap();
+        still_readable(&shoal, &published, &file).await;
     });
 }
 

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::backend::Faults;
-use super::database::HomeDatabase;
 use super::error::{StoreError, Trouble};
+use super::home_database::{About, HomeDatabase};
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
 
 pub(super) use self::read::Wanted;
@@ -75,7 +75,9 @@ impl InPlace {
                 Err(error) if error.is_damage() => {
                     let aside = this.path.with_extension("damaged");
                     tracing::error!(%error, aside = %aside.display(), "what lay in place is to be published again");
-                    std::fs::rename(&this.path, &aside).map_err(|source| StoreError::io(&this.path, source))?;
+                    if let Err(error) = std::fs::rename(&this.path, &aside) {
+                        tracing::warn!(%error, "it stays where it is");
+                    }
                 }
                 opened => opened?,
             }
@@ -97,11 +99,8 @@ impl InPlace {
     }
 
     fn open_database(&self) -> Result<HomeDatabase, StoreError> {
-        HomeDatabase::open(self.path.clone(), KIND, CACHE_BYTES, self.faults.clone(), |transaction| {
-            transaction.open_table(CHUNKS)?;
-            transaction.open_table(FILES)?;
-            Ok(())
-        })
+        let about = About { kind: KIND, cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
+        HomeDatabase::open(self.path.clone(), about, self.faults.clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -299,6 +298,12 @@ impl InPlace {
     pub(super) fn close(&self) -> Result<(), StoreError> {
         self.database().map_or(Ok(()), |database| database.close())
     }
+}
+
+fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
+    transaction.open_table(CHUNKS)?;
+    transaction.open_table(FILES)?;
+    Ok(())
 }
 
 type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::SEGMENTS_FOLDER;
 use super::super::backend::FileCall;
 use super::super::record::tests::sample;
+use super::super::{CATALOG_FILE, IN_PLACE_FILE, INDEX_FILE, SEGMENTS_FOLDER};
 use super::*;
 
 /// After so many calls that change a file, none happens any more: the files stay as kill -9 would leave them.
@@ -75,7 +75,7 @@ fn nothing_acknowledged_is_lost() {
 #[test]
 fn a_lost_or_ruined_index_is_built_again() {
     let home = tempfile::tempdir().unwrap();
-    let index = home.path().join(super::super::INDEX_FILE);
+    let index = home.path().join(INDEX_FILE);
     let mut rng = random(5);
     let chunks: Vec<_> = (0..120).map(|_| chunk(&mut rng, 30_000)).collect();
     let store = open(home.path());
@@ -124,5 +124,45 @@ fn a_missing_segment_costs_what_it_held_and_no_more() {
     }
     assert!(kept > 0 && !lost.is_empty());
     put_all(&store, &lost).unwrap();
+    assert_holds(&store, &chunks);
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_is_no_obstacle() {
+    for file in [CATALOG_FILE, INDEX_FILE, IN_PLACE_FILE] {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(file).with_extension("new"), b"half").unwrap();
+        let store = open(home.path());
+        assert!(!home.path().join(file).with_extension("new").exists());
+        let kept = chunk(&mut random(7), 1_000);
+        put_all(&store, [&kept]).unwrap();
+        assert_holds(&store, [&kept]);
+    }
+}
+
+#[test]
+fn a_segment_that_goes_missing_while_the_store_is_open_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(8);
+    let chunks: Vec<_> = (0..200).map(|_| chunk(&mut rng, 30_000)).collect();
+    let store = open(home.path());
+    put_all(&store, &chunks).unwrap();
+    let gone = home.path().join(SEGMENTS_FOLDER).join("000001.redb");
+    std::fs::remove_file(&gone).unwrap();
+    // It may be open; reading all the others closes it.
+    let ids: Vec<_> = chunks.iter().map(VerifiedChunk::id).collect();
+    for _ in 0..2 {
+        for (chunk, read) in chunks.iter().zip(store.read_chunks(&ids).unwrap()) {
+            match read {
+                Ok(read) => assert_eq!(read.as_ref(), Some(chunk.bytes())),
+                Err(error) => assert!(error.to_string().contains("000001.redb"), "{error}"),
+            }
+        }
+    }
+    put_all(&store, &chunks).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = open(home.path());
+    put_all(&store, &chunks).unwrap();
     assert_holds(&store, &chunks);
 }

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::super::INDEX_FILE;
 use super::super::backend::FileCall;
 use super::super::record::tests::sample;
 use super::*;
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const EFBIG: i32 = 27;
+const EROFS: i32 = 30;
 
 /// While it is full, nothing can be written where nothing was before; files can be made longer, as holes.
 #[derive(Debug, Default)]
@@ -82,6 +86,111 @@ fn a_full_disk_is_named_and_gets_over() {
     let store = open(home.path());
     assert_holds(&store, &held);
     assert_eq!(store.manifests().unwrap().len(), 1);
+}
+
+/// While it refuses, no call changes a file.
+#[derive(Debug)]
+struct Refuses {
+    code: i32,
+    refuses: AtomicBool,
+}
+
+impl Refuses {
+    fn from_now(code: i32) -> Arc<Self> {
+        Arc::new(Self { code, refuses: AtomicBool::new(true) })
+    }
+
+    fn set(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+}
+
+impl Faults for Refuses {
+    fn before(&self, call: FileCall, _: &Path) -> io::Result<()> {
+        let refused = call != FileCall::Read && self.refuses.load(Ordering::SeqCst);
+        if refused { Err(io::Error::from_raw_os_error(self.code)) } else { Ok(()) }
+    }
+}
+
+const REFUSALS: [i32; 4] = [ENOSPC, EFBIG, EROFS, EACCES];
+
+/// A home as a process leaves it that was killed in the middle of its work; says what was acknowledged.
+fn killed(home: &Path, seed: u64) -> Vec<VerifiedChunk> {
+    let disk = Arc::new(Refuses { code: EIO, refuses: AtomicBool::new(false) });
+    let mut rng = random(seed);
+    let store = open_with(home, disk.clone()).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let chunks: Vec<_> = (0..6).map(|_| chunk(&mut rng, 30_000)).collect();
+        put_all(&store, &chunks).unwrap();
+        held.extend(chunks);
+    }
+    wait(store.put_manifest(sample("kept"))).unwrap();
+    disk.set(true);
+    let _ = wait(store.close());
+    held
+}
+
+#[test]
+fn what_a_kill_left_can_be_read_where_nothing_can_be_written() {
+    for (seed, code) in (41..).zip(REFUSALS) {
+        for index_is_lost in [false, true] {
+            let home = tempfile::tempdir().unwrap();
+            let mut held = killed(home.path(), seed);
+            if index_is_lost {
+                std::fs::remove_file(home.path().join(INDEX_FILE)).unwrap();
+            }
+            let disk = Refuses::from_now(code);
+            let store = open_with(home.path(), disk.clone()).unwrap();
+            for _ in 0..2 {
+                assert_holds(&store, &held);
+                assert_eq!(store.manifests().unwrap(), [sample("kept")]);
+                assert!(wait(store.touch_manifest(sample("kept").hash, 7)).unwrap());
+                let more = chunk(&mut random(seed + 100), 9_000);
+                assert!(put_all(&store, [&more]).unwrap_err().is_refusal());
+                assert!(wait(store.put_manifest(sample("more"))).unwrap_err().is_refusal());
+            }
+            // Once the cause is gone it works on, without being opened again.
+            disk.set(false);
+            let more: Vec<_> = (0..40).map(|at| chunk(&mut random(seed + 200 + at), 30_000)).collect();
+            put_all(&store, &more).unwrap();
+            held.extend(more);
+            wait(store.put_manifest(sample("more"))).unwrap();
+            wait(store.close()).unwrap();
+            drop(store);
+            let store = open(home.path());
+            assert_holds(&store, &held);
+            assert_eq!(store.manifests().unwrap().len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_node_works_on_once_the_disk_does() {
+    for (seed, code) in (51..).zip([ENOSPC, EFBIG, EIO]) {
+        let home = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Refuses { code, refuses: AtomicBool::new(false) });
+        let mut rng = random(seed);
+        let store = open_with(home.path(), disk.clone()).unwrap();
+        let mut held = Vec::new();
+        for _ in 0..12 {
+            let chunks: Vec<_> = (0..20).map(|_| chunk(&mut rng, 30_000)).collect();
+            put_all(&store, &chunks).unwrap();
+            held.extend(chunks);
+            disk.set(true);
+            for _ in 0..2 {
+                let lost = chunk(&mut rng, 60_000);
+                assert!(put_all(&store, [&lost]).unwrap_err().is_refusal());
+                assert!(wait(store.put_manifest(sample("record"))).unwrap_err().is_refusal());
+                assert_holds(&store, &held);
+            }
+            disk.set(false);
+            wait(store.put_manifest(sample("record"))).unwrap();
+        }
+        wait(store.close()).unwrap();
+        drop(store);
+        assert_holds(&open(home.path()), &held);
+    }
 }
 
 /// The n-th call of a kind fails, once.

@@ -5,6 +5,7 @@
 
 mod flips;
 mod life;
+mod power;
 
 use super::*;
 

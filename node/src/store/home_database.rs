@@ -1,0 +1,239 @@
+//! A database with a place of its own in the home: the index, the catalog, the table of files in place.
+//!
+//! What follows from other files is *derived*: where the disk takes no writes it goes on in memory, and its owner brings
+//! it back to the disk. What follows from nothing is then only read, and each attempt to write looks first whether the
+//! disk takes it again.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use redb::{Durability, ReadTransaction, WriteTransaction};
+
+use super::backend::Faults;
+use super::database::{OpenDatabase, create, in_memory, open, open_over};
+use super::error::{StoreError, Trouble};
+
+/// What a database of the home is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    /// Its kind, which the file names too.
+    pub(super) kind: &'static str,
+    pub(super) cache_bytes: usize,
+    /// Opens each table, so that all are there.
+    pub(super) tables: fn(&WriteTransaction) -> Result<(), Trouble>,
+    /// Whether all of it can be made again from other files.
+    pub(super) is_derived: bool,
+}
+
+/// An open database that can be opened again.
+#[derive(Debug)]
+pub(super) struct HomeDatabase {
+    path: PathBuf,
+    about: About,
+    faults: Option<Arc<dyn Faults>>,
+    // Held for reading during each transaction, for writing only to exchange or close the handle.
+    handle: RwLock<Handle>,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Open(OpenDatabase),
+    /// Opening it anew failed; the next [`HomeDatabase::reopen`] tries again.
+    Broken(StoreError),
+    Closed,
+}
+
+impl Handle {
+    fn database(&self) -> Result<&OpenDatabase, StoreError> {
+        match self {
+            Self::Open(database) => Ok(database),
+            Self::Broken(error) => Err(error.clone()),
+            Self::Closed => Err(StoreError::Closed),
+        }
+    }
+}
+
+impl HomeDatabase {
+    /// Opens the database, or makes it. The file appears under its name only once it is whole.
+    pub(super) fn open(path: PathBuf, about: About, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
+        let this = Self { path, about, faults, handle: RwLock::new(Handle::Closed) };
+        let opened = this.opened()?;
+        *this.exclusive() = Handle::Open(opened);
+        Ok(this)
+    }
+
+    /// An empty one in memory, because of `refusal`.
+    pub(super) fn in_memory(path: PathBuf, about: About, refusal: StoreError) -> Result<Self, StoreError> {
+        let this = Self { path, about, faults: None, handle: RwLock::new(Handle::Closed) };
+        let opened = this.empty_in_memory(refusal)?;
+        *this.exclusive() = Handle::Open(opened);
+        Ok(this)
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Handle> {
+        self.handle.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> Result<OpenDatabase, StoreError> {
+        let About { kind, cache_bytes, tables, .. } = self.about;
+        let exists = self.path.try_exists().map_err(|source| StoreError::io(&self.path, source))?;
+        if exists {
+            return open(&self.path, kind, cache_bytes, self.faults.as_ref());
+        }
+        self.or_in_memory(create(&self.path, kind, cache_bytes, self.faults.as_ref(), tables))
+    }
+
+    fn or_in_memory(&self, made: Result<OpenDatabase, StoreError>) -> Result<OpenDatabase, StoreError> {
+        match made {
+            Err(error) if self.about.is_derived && error.is_refusal() => self.empty_in_memory(error),
+            made => made,
+        }
+    }
+
+    fn empty_in_memory(&self, refusal: StoreError) -> Result<OpenDatabase, StoreError> {
+        tracing::warn!(error = %refusal, file = %self.path.display(), "kept in memory");
+        let made = in_memory(&self.path, self.about.cache_bytes, refusal)?;
+        made.write(&self.path, Durability::Immediate, self.about.tables)?;
+        Ok(made)
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what is written stays in memory, because the disk takes nothing.
+    pub(super) fn is_in_memory(&self) -> bool {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        handle.database().is_ok_and(|database| database.refusal().is_some())
+    }
+
+    /// Runs `work` in a read transaction.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        handle.database()?.read(&self.path, work)
+    }
+
+    /// Runs `work` in a write transaction and commits it.
+    pub(super) fn write<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        if !self.about.is_derived && self.is_in_memory() {
+            // The cause may be gone.
+            self.reopen()?;
+        }
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let database = handle.database()?;
+        match database.refusal() {
+            Some(refusal) if !self.about.is_derived => Err(refusal.clone()),
+            _ => database.write(&self.path, durability, work),
+        }
+    }
+
+    /// Opens the file anew after a fault; what was not committed durably is gone from it.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        self.exchange(|| self.opened())
+    }
+
+    /// Leaves the disk, which takes nothing because of `refusal`: only for what is derived.
+    pub(super) fn leave_disk(&self, refusal: StoreError) -> Result<(), StoreError> {
+        self.exchange(|| match open_over(&self.path, self.about.cache_bytes, refusal.clone()) {
+            Ok(opened) => Ok(opened),
+            Err(_) => self.empty_in_memory(refusal),
+        })
+    }
+
+    fn exchange(&self, other: impl FnOnce() -> Result<OpenDatabase, StoreError>) -> Result<(), StoreError> {
+        let mut handle = self.exclusive();
+        self.let_go(&mut handle)?;
+        let (state, outcome) = match other() {
+            Ok(opened) => (Handle::Open(opened), Ok(())),
+            Err(error) => (Handle::Broken(error.clone()), Err(error)),
+        };
+        *handle = state;
+        outcome
+    }
+
+    /// Drops the handle in order to open another one.
+    fn let_go(&self, handle: &mut Handle) -> Result<(), StoreError> {
+        let unopened = StoreError::Io { file: self.path.clone(), source: Arc::new(std::io::ErrorKind::Other.into()) };
+        match std::mem::replace(handle, Handle::Broken(unopened)) {
+            Handle::Open(old) => {
+                if let Err(error) = old.close(&self.path) {
+                    tracing::warn!(%error, "closing after a fault");
+                }
+            }
+            Handle::Broken(_) => {}
+            Handle::Closed => {
+                *handle = Handle::Closed;
+                return Err(StoreError::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is put aside, under
+    /// the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong. Waits for
+    /// transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
+    pub(super) fn check_or_renew<T>(
+        &self,
+        salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let mut handle = self.exclusive();
+        let salvaged = handle.database()?.read(&self.path, salvage);
+        let Handle::Open(open) = &mut *handle else {
+            return Err(StoreError::Closed);
+        };
+        let wrong = match open.check_pages(&self.path) {
+            Ok(true) => return Ok(None),
+            Ok(false) => StoreError::damaged(&self.path, "a page does not match its checksum"),
+            Err(error) if error.is_damage() => error,
+            // The disk failed, which says nothing about the file: whoever comes next opens it anew.
+            Err(error) => return Err(error),
+        };
+        self.begin_anew(&mut handle, salvaged?, fill)?;
+        Ok(Some(wrong))
+    }
+
+    /// Puts the file aside, under the extension `damaged`, and begins an empty one.
+    pub(super) fn renew(&self) -> Result<(), StoreError> {
+        let mut handle = self.exclusive();
+        self.begin_anew(&mut handle, (), |_, ()| Ok(()))
+    }
+
+    fn begin_anew<T>(
+        &self,
+        handle: &mut Handle,
+        salvaged: T,
+        fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        self.let_go(handle)?;
+        let About { kind, cache_bytes, tables, .. } = self.about;
+        let aside = self.path.with_extension("damaged");
+        let renamed = std::fs::rename(&self.path, &aside).map_err(|source| StoreError::io(&self.path, source));
+        let made = renamed.and_then(|()| {
+            let fill = |transaction: &WriteTransaction| {
+                tables(transaction)?;
+                fill(transaction, salvaged)
+            };
+            create(&self.path, kind, cache_bytes, self.faults.as_ref(), fill)
+        });
+        let (state, outcome) = match self.or_in_memory(made) {
+            Ok(made) => (Handle::Open(made), Ok(())),
+            Err(error) => (Handle::Broken(error.clone()), Err(error)),
+        };
+        *handle = state;
+        outcome
+    }
+
+    /// Closes the file; later calls say so.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        match std::mem::replace(&mut *self.exclusive(), Handle::Closed) {
+            Handle::Open(database) => database.close(&self.path),
+            Handle::Broken(_) | Handle::Closed => Ok(()),
+        }
+    }
+}
