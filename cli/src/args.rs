@@ -8,6 +8,7 @@ use shoal_protocol::hash::ContentHash;
 
 use crate::duration::parse_duration;
 use crate::output::{ColorChoice, Manner, Verbosity};
+use crate::quota::{Quota, parse_quota};
 use crate::settings::{parse_address, parse_name};
 use crate::size::{Limit, parse_limit};
 use crate::target::Target;
@@ -17,7 +18,7 @@ pub(crate) use crate::testnet_args::{
 
 const SETTINGS_HELP: &str = "\
 Settings come from flags, then the environment (SHOAL_HOME, SHOAL_NETWORK, SHOAL_LISTEN, SHOAL_BOOTSTRAP, SHOAL_MDNS, \
-SHOAL_LIMIT_UP, SHOAL_LIMIT_DOWN, SHOAL_TIMEOUT), then config.toml in the home; `shoal config show` tells them all.
+SHOAL_LIMIT_UP, SHOAL_LIMIT_DOWN, SHOAL_QUOTA, SHOAL_TIMEOUT), then config.toml in the home; `shoal config show` tells them all.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 could not be verified, 5 no space or no permission, \
 130 interrupted. Errors are one line on stderr; stdout carries results only, JSON with --json.";
@@ -280,6 +281,10 @@ pub(crate) struct DaemonArgs {
     /// Take at most this many bytes a second; 0 for no limit
     #[arg(long, value_name = "RATE", value_parser = parse_limit)]
     pub(crate) limit_down: Option<Limit>,
+    /// Let the home take at most so much of the disk, such as 50GB; what nobody pinned and was not used for longest
+    /// makes room for what is new. 0 for no limit
+    #[arg(long, value_name = "SIZE", value_parser = parse_quota)]
+    pub(crate) quota: Option<Quota>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }

@@ -45,7 +45,7 @@ fn what_the_contract_shows_is_taken() {
         "shoal gc",
         "shoal gc --dry-run --json",
         "shoal list --home /tmp/x -v --color never",
-        "shoal --json daemon --listen /ip4/127.0.0.1/tcp/0 --no-mdns --limit-up 1.5MiB --limit-down 0",
+        "shoal --json daemon --listen /ip4/127.0.0.1/tcp/0 --no-mdns --limit-up 1.5MiB --limit-down 0 --quota 10GB",
         "shoal -q id",
         "shoal status -vv",
         "shoal peers",
@@ -93,7 +93,7 @@ fn wrong_usage_names_the_flag_and_the_reason() {
 
 #[test]
 fn what_is_not_there_yet_is_absent() {
-    for line in ["shoal mount HASH", "shoal daemon --quota 1GB"] {
+    for line in ["shoal mount HASH", "shoal publish --wait x"] {
         assert!(parse(line).is_err(), "{line}");
     }
 }

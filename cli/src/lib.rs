@@ -16,6 +16,7 @@ mod output;
 mod own_node;
 mod paths;
 mod progress;
+mod quota;
 mod session;
 mod settings;
 mod simulate_args;

@@ -11,6 +11,8 @@ use shoal_node::{Config, Node};
 
 /// The network of those who name none.
 pub(crate) use shoal_node::config::DEFAULT_NETWORK;
+/// The least quota that a home takes.
+pub(crate) use shoal_node::config::MIN_QUOTA_BYTES;
 /// How the node judges what is set, so that wrong settings are refused where they are made.
 pub(crate) use shoal_node::config::{check_address, check_network_name};
 
@@ -40,6 +42,8 @@ pub(crate) struct NodeSettings {
     pub(crate) limit_up_per_content: Option<u64>,
     /// Most bytes a second it takes.
     pub(crate) limit_down: Option<u64>,
+    /// Most bytes of the disk that the home may take.
+    pub(crate) quota: Option<u64>,
     /// Whether it stays away from the network: it neither listens nor dials.
     pub(crate) offline: bool,
 }
@@ -106,6 +110,7 @@ fn config(settings: &NodeSettings) -> Config {
             up_per_peer: settings.limit_up_per_peer,
             up_per_content: settings.limit_up_per_content,
             down: settings.limit_down,
+            quota: settings.quota,
         },
     }
 }

@@ -238,6 +238,7 @@ fn node_settings(settings: &Settings, reach: Reach) -> NodeSettings {
         limit_up_per_peer: settings.limit_up_per_peer.value.0,
         limit_up_per_content: settings.limit_up_per_content.value.0,
         limit_down: settings.limit_down.value.0,
+        quota: settings.quota.value.0,
         offline: reach == Reach::Offline,
     }
 }

@@ -14,11 +14,12 @@ use crate::config_file::ConfigFile;
 use crate::duration::{parse_duration, show_duration};
 use crate::own_node::{DEFAULT_NETWORK, check_address, check_network_name};
 use crate::paths;
-use crate::size::{Limit, parse_limit, show_rate};
+use crate::quota::{Quota, parse_quota};
+use crate::size::{Limit, parse_limit, show_rate, show_size};
 use crate::stop::{Outcome, Stop};
 
 /// Every key of `config.toml`; its environment variable is `SHOAL_` and the key in capitals.
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 11] = [
     "network",
     "listen",
     "announce",
@@ -28,6 +29,7 @@ pub(crate) const KEYS: [&str; 10] = [
     "limit_up_per_peer",
     "limit_up_per_content",
     "limit_down",
+    "quota",
     "timeout",
 ];
 
@@ -93,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) limit_up_per_content: Setting<Limit>,
     /// Most bytes a second to take.
     pub(crate) limit_down: Setting<Limit>,
+    /// Most bytes of the disk that the home may take.
+    pub(crate) quota: Setting<Quota>,
     /// How long to look for a first provider.
     pub(crate) timeout: Setting<Duration>,
 }
@@ -104,6 +108,7 @@ pub(crate) struct Flags {
     pub(crate) network: NetworkArgs,
     pub(crate) limit_up: Option<Limit>,
     pub(crate) limit_down: Option<Limit>,
+    pub(crate) quota: Option<Quota>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -136,13 +141,14 @@ impl Settings {
             limit_up_per_content: sources
                 .setting("limit_up_per_content", None, Limit(None), |text| one(text, parse_limit))?,
             limit_down: sources.setting("limit_down", flags.limit_down, Limit(None), |text| one(text, parse_limit))?,
+            quota: sources.setting("quota", flags.quota, Quota(None), |text| one(text, parse_quota))?,
             timeout: sources.setting("timeout", flags.timeout, DEFAULT_TIMEOUT, |text| one(text, parse_duration))?,
             home,
         })
     }
 
     /// Key, value and origin of each setting, the home first.
-    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 11] {
+    pub(crate) fn rows(&self) -> [(&'static str, String, &Origin); 12] {
         let list = |list: &Vec<String>, none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
         let limit = |limit: Limit| limit.0.map_or("no limit".to_owned(), show_rate);
         [
@@ -156,12 +162,13 @@ impl Settings {
             ("limit_up_per_peer", limit(self.limit_up_per_peer.value), &self.limit_up_per_peer.origin),
             ("limit_up_per_content", limit(self.limit_up_per_content.value), &self.limit_up_per_content.origin),
             ("limit_down", limit(self.limit_down.value), &self.limit_down.origin),
+            ("quota", self.quota.value.0.map_or("no limit".to_owned(), show_size), &self.quota.origin),
             ("timeout", show_duration(self.timeout.value), &self.timeout.origin),
         ]
     }
 
     /// The values in the order of [`Self::rows`], as JSON: limits in bytes a second, times in milliseconds.
-    pub(crate) fn values(&self) -> [serde_json::Value; 11] {
+    pub(crate) fn values(&self) -> [serde_json::Value; 12] {
         [
             json!(self.home.value),
             json!(self.network.value),
@@ -173,6 +180,7 @@ impl Settings {
             json!(self.limit_up_per_peer.value.0),
             json!(self.limit_up_per_content.value.0),
             json!(self.limit_down.value.0),
+            json!(self.quota.value.0),
             json!(self.timeout.value.as_millis()),
         ]
     }

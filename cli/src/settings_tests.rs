@@ -51,7 +51,8 @@ fn every_key_can_stand_in_the_file() {
     let file = "network = 'lab'\nlisten = ['/ip4/0.0.0.0/tcp/1', '/ip4/0.0.0.0/udp/1/quic-v1']\n\
                 announce = '/ip4/9.9.9.9/tcp/4'\n\
                 bootstrap = '/ip4/1.2.3.4/tcp/5'\nmdns = false\nlimit_up = '20MB/s'\nlimit_up_per_peer = '5MB/s'\n\
-                limit_up_per_content = '9MB/s'\nlimit_down = 1000\ntimeout = '1m'";
+                limit_up_per_content = '9MB/s'\nlimit_down = 1000\nquota = '1GiB'\n\
+                timeout = '1m'";
     let settings = World::new(file, &[]).resolve(Flags::default()).unwrap();
     assert_eq!(settings.listen.value.len(), 2);
     assert_eq!(settings.bootstrap.value, ["/ip4/1.2.3.4/tcp/5"]);
@@ -60,6 +61,7 @@ fn every_key_can_stand_in_the_file() {
     assert_eq!(settings.limit_up_per_peer.value, Limit(Some(5_000_000)));
     assert_eq!(settings.limit_up_per_content.value, Limit(Some(9_000_000)));
     assert_eq!(settings.limit_down.value, Limit(Some(1_000)));
+    assert_eq!(settings.quota.value.0, Some(1 << 30));
     assert_eq!(settings.timeout.value, Duration::from_secs(60));
     let rows = settings.rows();
     assert_eq!(rows.iter().map(|(key, ..)| *key).skip(1).collect::<Vec<_>>(), KEYS);
@@ -75,7 +77,9 @@ fn lists_in_the_environment_have_commas() {
 #[test]
 fn a_wrong_value_is_told_with_its_place() {
     check_error("netwrok = 'x'", &[], &["config.toml", "netwrok", "did you mean", "network"]);
-    check_error("quota = 'x'", &[], &["config.toml", "unknown key", "quota"]);
+    check_error("colour = 'x'", &[], &["config.toml", "unknown key", "colour"]);
+    check_error("quota = 'much'", &[], &["config.toml", "quota", "size"]);
+    check_error("quota = '1MB'", &[], &["config.toml", "quota", "64.0 MiB"]);
     check_error("limit_up = 'fast'", &[], &["config.toml", "limit_up", "rate"]);
     check_error("limit_up = -5", &[], &["config.toml", "limit_up"]);
     check_error("network = 1.5", &[], &["config.toml", "network"]);

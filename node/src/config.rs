@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::network::{Address, NetworkName};
 pub use crate::network::{AddressError, NetworkNameError};
 
+pub use crate::store::MIN_QUOTA_BYTES;
+
 /// The name of the network that a node joins unless told otherwise.
 pub const DEFAULT_NETWORK: &str = "main";
 
@@ -77,6 +79,8 @@ pub struct Limits {
     pub up_per_content: Option<u64>,
     /// Most chunk bytes a second to take in, from all peers together. Default: no limit.
     pub down: Option<u64>,
+    /// Most bytes of the disk that the home may take; at least [`MIN_QUOTA_BYTES`]. Default: no limit.
+    pub quota: Option<u64>,
 }
 
 impl Config {

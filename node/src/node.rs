@@ -23,6 +23,7 @@ use crate::network::{
     Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkNameError,
 };
 use crate::serve::{Scheduler, Serving, serve};
+use crate::space::follow_evicted;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -117,13 +118,14 @@ impl Node {
     /// # Errors
     /// When another process holds the home, or a part cannot start.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let home = config.home.clone();
+        let (home, quota) = (config.home.clone(), config.limits.quota);
         let opened = spawn_blocking(move || -> Result<_, StartError> {
             prepare_home(&home)?;
-            let store = Store::open(&home, StoreConfig::default()).map_err(|error| match error {
-                StoreError::Locked { home, .. } => StartError::Locked { home },
-                other => StartError::Store(other),
-            })?;
+            let store =
+                Store::open(&home, StoreConfig { quota, ..StoreConfig::default() }).map_err(|error| match error {
+                    StoreError::Locked { home, .. } => StartError::Locked { home },
+                    other => StartError::Store(other),
+                })?;
             let identity = Identity::load_or_create(&home.join(IDENTITY_FILE))?;
             let keys = store.manifests().map_err(StartError::Store)?;
             Ok((store, identity, keys))
@@ -190,9 +192,11 @@ impl Node {
                 tasks: Mutex::new(Vec::new()),
             }),
         };
+        let (store, network) = (node.inner.store.clone(), node.inner.network.clone());
+        let evicted_task = tokio::spawn(follow_evicted(store, network, stop.clone()));
         let service = Arc::new(node.clone());
         let control_task = spawn_part(&control_ended, control.run(service, stop.cancelled_owned()));
-        *node.inner.tasks.lock().await = vec![control_task, serve_task];
+        *node.inner.tasks.lock().await = vec![control_task, serve_task, evicted_task];
         Ok(node)
     }
 

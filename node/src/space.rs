@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     CollectRequest, Collected, ContentRequest, Failure, FailureKind, PinRequest, Pinned, Removed, Unpinned,
 };
 use crate::fetch::{FetchError, Goal, Job};
+use crate::network::Network;
 use crate::node::Inner;
 use crate::operation::Reporter;
 use crate::service::parse_peers;
-use crate::store::{ContentState, Effort, Removal, StoreError};
+use crate::store::{ContentState, Effort, Removal, Store, StoreError};
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
@@ -23,6 +26,29 @@ impl From<StoreError> for Failure {
 
 fn unknown(hash: ContentHash) -> Failure {
     Failure::new(FailureKind::NotFound, format!("this node does not hold {hash}; `shoal list` shows what it holds"))
+}
+
+/// Announces no more what was evicted, until told to stop.
+pub(crate) async fn follow_evicted(store: Store, network: Network, stop: CancellationToken) {
+    let mut evicted = store.evicted();
+    // Its sender must not keep a closed store waiting.
+    drop(store);
+    loop {
+        let hash = tokio::select! {
+            () = stop.cancelled() => return,
+            hash = evicted.recv() => hash,
+        };
+        match hash {
+            Ok(hash) => {
+                if let Err(error) = network.stop_announcing(hash.discovery_key()).await {
+                    tracing::debug!(%error, "cannot stop announcing");
+                }
+            }
+            // Some stay announced until the next start: who asks is told that they are not here.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 impl Inner {

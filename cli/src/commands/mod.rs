@@ -83,7 +83,11 @@ fn flags(arguments: &Arguments) -> Flags {
             Command::Daemon(args) => (args.network.clone(), None, args.limit_up, args.limit_down),
             _ => (NetworkArgs::default(), None, None, None),
         };
-    Flags { home: arguments.global.home.clone(), network, timeout, limit_up: up, limit_down: down }
+    let quota = match &arguments.command {
+        Command::Daemon(args) => args.quota,
+        _ => None,
+    };
+    Flags { home: arguments.global.home.clone(), network, timeout, limit_up: up, limit_down: down, quota }
 }
 
 /// A content as a whole, where a path in it makes no sense.

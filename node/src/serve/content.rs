@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 
 use super::Serving;
 use super::news::News;
+use crate::clock::unix_ms;
 use crate::contents::Subscription;
 use crate::manifests::{ManifestReadError, held, read_root};
 use crate::store::{ContentState, ManifestRecord, Store};
@@ -53,6 +54,7 @@ impl Known {
 impl Served {
     /// Looks at what is there of a content. `None`: not even its root.
     pub(super) async fn open(serving: &Serving, known: Known) -> Result<Option<Self>, ManifestReadError> {
+        serving.store.note_use(*known.hash(), unix_ms());
         match known {
             Known::Live(live) => {
                 let Subscription { hash, root, availability, news } = *live;

@@ -22,6 +22,7 @@ use super::content::Served;
 use super::news::{Change, News};
 use super::providers::message as providers_message;
 use super::scheduler::{Grant, Orders, Seat};
+use crate::clock::unix_ms;
 use crate::config::IDLE_SESSION;
 use crate::frames::{FrameError, write_all};
 use crate::manifests::{ChunkRows, ManifestReadError};
@@ -317,6 +318,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         self.seat.tell(|policy, session, now| policy.handle_read(session, answered, bytes, now));
         self.follow_orders().await?;
         self.write(&frames.bytes, pace).await?;
+        self.serving.store.note_use(self.served.hash, unix_ms());
         self.serving.traffic.sent(self.peer, frames.chunk_bytes);
         self.seat.tell(|policy, session, now| policy.handle_sent(session, now));
         self.spare = frames.bytes;

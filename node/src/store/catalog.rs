@@ -18,6 +18,7 @@ use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
 use super::record::{ContentState, ManifestRecord};
 use super::rows::ID_BYTES;
+use super::uses::Uses;
 
 const RECORDS: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifests");
 const COPIES: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifest copies");
@@ -42,6 +43,8 @@ pub(super) enum Change {
     RemoveUnpinned(ContentHash),
     /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
     Touch(ContentHash, u64),
+    /// Writes the uses that were noted.
+    WriteUses,
 }
 
 impl Change {
@@ -57,6 +60,7 @@ type Request = (Change, Option<Hold>, oneshot::Sender<Result<bool, StoreError>>)
 #[derive(Debug)]
 pub(super) struct Catalog {
     database: Arc<HomeDatabase>,
+    uses: Arc<Uses>,
     // Taken away to end the thread; locked only to clone it.
     changes: Mutex<Option<mpsc::Sender<Request>>>,
 }
@@ -65,6 +69,7 @@ pub(super) struct Catalog {
 #[derive(Debug)]
 pub(super) struct Changes {
     database: Arc<HomeDatabase>,
+    uses: Arc<Uses>,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -74,8 +79,10 @@ impl Catalog {
         let about = About { kind: "catalog", cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
         let (changes, requests) = mpsc::channel(QUEUE);
-        let catalog = Self { database: Arc::clone(&database), changes: Mutex::new(Some(changes)) };
-        Ok((catalog, Changes { database, requests }))
+        let uses = Arc::<Uses>::default();
+        let (theirs, changes) = (Arc::clone(&uses), Mutex::new(Some(changes)));
+        let catalog = Self { database: Arc::clone(&database), uses, changes };
+        Ok((catalog, Changes { database, uses: theirs, requests }))
     }
 
     /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
@@ -91,6 +98,29 @@ impl Catalog {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Makes one change, like [`change`](Self::change), on a thread that may block.
+    pub(super) fn change_now(&self, change: Change) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        changes.ok_or(StoreError::Closed)?.blocking_send((change, None, reply)).map_err(|_| StoreError::Closed)?;
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// Notes a use in memory; it is written with a later change.
+    pub(super) fn note_use(&self, hash: ContentHash, unix_ms: u64) {
+        if self.uses.note(hash, unix_ms)
+            && let Some(changes) = &*self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            // Where no room is left, changes come that write them as well.
+            let _ = changes.try_send((Change::WriteUses, None, oneshot::channel().0));
+        }
+    }
+
+    fn with_use(&self, record: ManifestRecord) -> ManifestRecord {
+        let last = self.uses.last(&record.hash).unwrap_or(0).max(record.last_used_unix_ms);
+        ManifestRecord { last_used_unix_ms: last, ..record }
+    }
+
     /// The record of `hash`.
     pub(super) fn record(&self, hash: &ContentHash) -> Result<Option<ManifestRecord>, StoreError> {
         self.read(|transaction| {
@@ -98,7 +128,7 @@ impl Catalog {
             for table in [RECORDS, COPIES] {
                 if let Some(value) = transaction.open_table(table)?.get(hash.as_bytes())? {
                     match ManifestRecord::decode(hash, value.value()) {
-                        Ok(record) => return Ok(Some(record)),
+                        Ok(record) => return Ok(Some(self.with_use(record))),
                         Err(_) => damaged = true,
                     }
                 }
@@ -159,7 +189,7 @@ impl Catalog {
                     }
                 }
             }
-            Ok((records.into_values().collect(), damaged))
+            Ok((records.into_values().map(|record| self.with_use(record)).collect(), damaged))
         })
     }
 
@@ -240,7 +270,8 @@ impl Changes {
         let mut batch = Vec::with_capacity(QUEUE);
         while self.requests.blocking_recv_many(&mut batch, QUEUE) > 0 {
             let parts = batch.drain(..).map(|(change, hold, reply)| (change, (hold, reply)));
-            let (changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
+            let (mut changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
+            changes.extend(self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last)));
             let outcome = match self.commit(&changes) {
                 Err(error) if error.closes_handle() && !error.is_damage() => {
                     tracing::warn!(%error, "opening the catalog anew");
@@ -260,6 +291,18 @@ impl Changes {
                 // Who asked may have gone; the change is made all the same.
                 let _ = reply.send(found.map_err(Clone::clone));
             }
+        }
+        self.write_last_uses();
+    }
+
+    /// Writes what was noted and came with no change.
+    fn write_last_uses(&self) {
+        let uses = self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last));
+        let changes: Vec<Change> = std::iter::once(Change::WriteUses).chain(uses).collect();
+        if changes.len() > 1
+            && let Err(error) = self.commit(&changes)
+        {
+            tracing::warn!(%error, "could not note when contents were last used");
         }
     }
 
@@ -329,6 +372,7 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Troubl
             Some(record) if !record.pinned => apply(transaction, &Change::Remove(*hash)),
             _ => Ok(false),
         },
+        Change::WriteUses => Ok(true),
         Change::Touch(hash, now) => {
             change_record(transaction, hash, |record| record.last_used_unix_ms = record.last_used_unix_ms.max(*now))
         }

@@ -24,6 +24,9 @@ pub struct StoreConfig {
     pub segment_cache_bytes: usize,
     /// Sealed segments kept open for reading (default 8); others are opened when asked for, which takes under 1 ms.
     pub open_segments: usize,
+    /// Most bytes of the disk that the home may take, in blocks and with everything in it (default: no limit). Segments
+    /// then have at most a sixteenth of it, and contents that nobody pinned go when it is reached.
+    pub quota: Option<u64>,
     /// Groups between two durable commits of the index (default 16): what an unclean end makes the next start replay.
     pub index_commit_groups: u32,
 }
@@ -40,7 +43,25 @@ impl Default for StoreConfig {
             index_cache_bytes: 8 << 20,
             segment_cache_bytes: 1 << 20,
             open_segments: 8,
+            quota: None,
             index_commit_groups: 16,
+        }
+    }
+}
+
+impl StoreConfig {
+    /// The same with segments and groups that suit the quota.
+    pub(super) fn fitted(&self) -> Self {
+        let Some(quota) = self.quota else { return self.clone() };
+        let file_bytes = quota / 16;
+        let group_bytes = self.group_bytes.min(usize::try_from(file_bytes / 8).unwrap_or(usize::MAX)).max(1);
+        // The last group may go a little beyond, and redb takes its share.
+        let segment_bytes = file_bytes - file_bytes / 16 - 2 * group_bytes as u64;
+        Self {
+            group_bytes,
+            segment_bytes: self.segment_bytes.min(segment_bytes),
+            queue_bytes: self.queue_bytes.min(2 * group_bytes),
+            ..self.clone()
         }
     }
 }

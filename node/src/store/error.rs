@@ -86,6 +86,28 @@ pub enum StoreError {
     /// The collector's work was overtaken by a fault of the index's file.
     #[error("the index was opened anew after a fault while garbage was collected: try again")]
     Overtaken,
+    /// The quota is reached, and nothing more can be evicted.
+    #[error(
+        "the quota of {} MiB is reached: contents of {} MiB are pinned, {} MiB are in use; unpin or remove some \
+         (`shoal list` shows them), or raise the quota",
+        quota >> 20, pinned_bytes >> 20, in_use_bytes >> 20
+    )]
+    QuotaReached {
+        /// Bytes that the home may take.
+        quota: u64,
+        /// Bytes of contents that are pinned.
+        pinned_bytes: u64,
+        /// Bytes that are being published, fetched or read, or were given to others just now.
+        in_use_bytes: u64,
+    },
+    /// The quota leaves no room for the databases themselves.
+    #[error("a quota of {quota} bytes is too little: the databases need {} MiB to work in, more is for contents", least >> 20)]
+    QuotaTooSmall {
+        /// Bytes that the home may take.
+        quota: u64,
+        /// The least that is taken.
+        least: u64,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -225,6 +225,8 @@ impl Intake {
                 (Ok(()), None) => {}
             }
         }
+        // Whoever hears of it finds nothing held any more by one that has given up.
+        drop(unsettled);
         let settled = queue.unsettled.first_key_value().map_or(queue.open_seq, |(first, _)| *first) - 1;
         self.settled.send_if_modified(|seq| {
             let later = seq.0 < settled;

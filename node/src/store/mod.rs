@@ -34,6 +34,7 @@ mod lock;
 mod overlay;
 mod panics;
 mod payload;
+mod quota;
 mod reader;
 mod record;
 mod recovery;
@@ -44,6 +45,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod uses;
 mod verify;
 mod writer;
 
@@ -54,7 +56,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use shoal_protocol::hash::{ChunkId, ContentHash, DiscoveryKey, NodeId};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 pub use self::config::StoreConfig;
 pub use self::error::{ReadError, StoreError};
@@ -63,6 +65,7 @@ pub use self::holds::Hold;
 pub use self::in_place::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile};
 pub use self::ingest::{Added, Ingest};
 pub use self::intake::Seq;
+pub use self::quota::MIN_QUOTA_BYTES;
 pub use self::reader::Read;
 pub use self::record::{ContentKind, ContentState, ManifestRecord, Removal};
 pub use self::usage::Usage;
@@ -76,6 +79,7 @@ use self::in_place::InPlace;
 use self::index::Entry;
 use self::intake::Intake;
 use self::lock::HomeLock;
+use self::quota::Quota;
 use self::rows::Kind;
 use self::segments::Segments;
 use self::shared::Shared;
@@ -91,6 +95,8 @@ const IN_PLACE_FILE: &str = "in-place.redb";
 const SEGMENTS_FOLDER: &str = "segments";
 /// Files that are not whole yet; removed when found at a start.
 const PASSAGE_EXTENSION: &str = "new";
+/// Evicted contents that somebody may be late to hear of.
+const EVICTED: usize = 1024;
 /// Written groups that wait for the indexer; beyond that, writers wait.
 const NEWS_QUEUE: usize = 4;
 
@@ -124,11 +130,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] while another process, or another handle in this one, has the home.
     pub fn open(home: &Path, config: StoreConfig) -> Result<Self, StoreError> {
+        if let Some(quota) = config.quota.filter(|quota| *quota < MIN_QUOTA_BYTES) {
+            return Err(StoreError::QuotaTooSmall { quota, least: MIN_QUOTA_BYTES });
+        }
         Self::open_with(home, &config, None)
     }
 
     /// [`open`](Self::open) with failures to inject.
     fn open_with(home: &Path, config: &StoreConfig, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
+        let config = &config.fitted();
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
         remove_unfinished(home);
@@ -149,6 +159,8 @@ impl Store {
             in_place,
             holds: Arc::<Holds>::default(),
             collector: Collector::default(),
+            quota: Quota::new(home, config.quota, config.segment_bytes),
+            evicted: broadcast::channel(EVICTED).0,
             reads: AtomicU64::default(),
             healed: Mutex::new(0),
             lock: Mutex::new(Some(lock)),
@@ -169,6 +181,10 @@ impl Store {
             spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news)))
         });
         let writers = writers.collect::<Result<_, _>>()?;
+        if config.quota.is_some() {
+            // It may be less than what is here already.
+            shared.collector.nudge(0);
+        }
         Ok(Self {
             running: Arc::new(Running {
                 shared,
@@ -357,6 +373,17 @@ impl Store {
     /// The disk's.
     pub fn manifests(&self) -> Result<Vec<ManifestRecord>, StoreError> {
         self.shared().catalog.records()
+    }
+
+    /// Notes that others were given something of a content, in milliseconds of Unix time. Costs no write now; an
+    /// unclean end may take back the last minutes of it.
+    pub fn note_use(&self, hash: ContentHash, now_unix_ms: u64) {
+        self.shared().catalog.note_use(hash, now_unix_ms);
+    }
+
+    /// Follows which contents are evicted.
+    pub fn evicted(&self) -> broadcast::Receiver<ContentHash> {
+        self.shared().evicted.subscribe()
     }
 
     /// Gives back room that nothing needs; with `dry_run` only says what would go. Dropped while waiting, it goes on.

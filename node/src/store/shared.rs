@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::Durability;
+use shoal_protocol::hash::ContentHash;
+use tokio::sync::broadcast;
 
 use super::catalog::Catalog;
 use super::database::sync_folder;
@@ -18,6 +20,7 @@ use super::in_place::InPlace;
 use super::index::{Entry, Index, Indexed, Moving};
 use super::intake::Intake;
 use super::lock::HomeLock;
+use super::quota::{Purpose, Quota, Room};
 use super::recovery;
 use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
 use super::segments::Segments;
@@ -34,6 +37,9 @@ pub(super) struct Shared {
     pub(super) in_place: InPlace,
     pub(super) holds: Arc<Holds>,
     pub(super) collector: Collector,
+    pub(super) quota: Arc<Quota>,
+    /// Tells of contents that had to go.
+    pub(super) evicted: broadcast::Sender<ContentHash>,
     // Objects that were asked for: tells the collector whether others read.
     pub(super) reads: AtomicU64,
     // One heals at a time; the count says whether another has done it meanwhile.
@@ -118,9 +124,15 @@ impl Shared {
         Ok(entries)
     }
 
-    /// Takes a written group into the index.
-    pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability) -> Result<(), StoreError> {
-        self.with_index(|index| index.add(std::slice::from_ref(indexed), durability))
+    /// Takes a written group, for which there was `room`, into the index.
+    pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability, room: Room) -> Result<(), StoreError> {
+        let added = self.with_index(|index| index.add(std::slice::from_ref(indexed), durability));
+        drop(room);
+        added?;
+        if matches!(durability, Durability::Immediate) {
+            self.quota.index_is_durable();
+        }
+        Ok(())
     }
 
     /// Makes the index durable; one that is kept in memory goes back to the disk, if that takes it again.
@@ -128,7 +140,9 @@ impl Shared {
         if self.index.is_in_memory() {
             self.heal_index(self.heals())?;
         }
-        self.with_index(Index::sync)
+        self.with_index(Index::sync)?;
+        self.quota.index_is_durable();
+        Ok(())
     }
 
     /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more. Where
@@ -154,6 +168,18 @@ impl Shared {
     /// How often the index has been opened anew. Waits while that is under way.
     pub(super) fn heals(&self) -> u64 {
         *self.healed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room under the quota for a group of `payload` bytes and for `rows` of the index; contents are evicted for it if
+    /// that helps. Blocks meanwhile.
+    pub(super) fn room(&self, payload: u64, rows: u64) -> Result<Room, StoreError> {
+        loop {
+            if let Some(room) = self.quota.reserve(payload, rows, Purpose::Write)? {
+                return Ok(room);
+            }
+            // Others may take what was freed; each round evicts something or ends with an error.
+            self.collector.ask_room(payload, rows)?;
+        }
     }
 
     /// Whether something is being written, or has been read since this was last asked.

@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::holds::Hold;
 use super::index::Indexed;
 use super::intake::{Group, Object, Seq};
+use super::quota::Room;
 use super::rows::{Directory, DirectoryEntry};
 use super::segment::Segment;
 use super::segments::Appender;
@@ -25,8 +26,9 @@ const INDEX_IDLE: Duration = Duration::from_secs(1);
 /// News for the indexer.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A group is durable in its segment. The hold knows where all its objects lie that were held before.
-    Written(Seq, Indexed, Hold),
+    /// A group is durable in its segment. The hold knows where all its objects lie that were held before; the room ends
+    /// when the index has it.
+    Written(Seq, Indexed, Hold, Room),
     /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
     Finished(Arc<Segment>, Finish),
     /// Somebody wants to know when all news before this has been dealt with.
@@ -49,8 +51,8 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>) {
         let hold = shared.holds.hold(None);
         let mut slot = None;
         match write_group(shared, &mut slot, group, &hold, news) {
-            Ok(Some(indexed)) => {
-                if news.send(News::Written(seq, indexed, hold)).is_err() {
+            Ok(Some((indexed, room))) => {
+                if news.send(News::Written(seq, indexed, hold, room)).is_err() {
                     // The indexer ends only after the writers, unless it died: then nothing can be acknowledged.
                     shared.intake.settle(seq, &Err(StoreError::Closed), None);
                 }
@@ -72,14 +74,15 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>) {
     }
 }
 
-/// Commits what of `group` is not held yet; `None` when that is nothing. `hold` learns where the rest lies.
+/// Commits what of `group` is not held yet; `None` when that is nothing. `hold` learns where the rest lies. The room is
+/// what the index may need for it.
 fn write_group(
     shared: &Shared,
     slot: &mut Option<Appender>,
     group: Group,
     hold: &Hold,
     news: &SyncSender<News>,
-) -> Result<Option<Indexed>, StoreError> {
+) -> Result<Option<(Indexed, Room)>, StoreError> {
     let entries = shared.find(group.objects.iter().map(|object| &object.id), hold)?;
     let objects: Vec<Object> = group
         .objects
@@ -91,6 +94,8 @@ fn write_group(
     if objects.is_empty() {
         return Ok(None);
     }
+    let payload = objects.iter().map(|object| object.bytes.len() as u64).sum();
+    let disk_room = shared.room(payload, objects.len() as u64)?;
     let appender = slot.insert(shared.segments.appender()?);
     let entries = objects.iter().map(entry_of).collect();
     let directory = Directory { start: appender.head.stream_bytes, entries };
@@ -112,7 +117,7 @@ fn write_group(
     for (ingest, kind, bytes) in written {
         ingest.count_new(kind, bytes);
     }
-    Ok(Some(Indexed { segment: segment.number(), group: number, directory }))
+    Ok(Some((Indexed { segment: segment.number(), group: number, directory }, disk_room)))
 }
 
 fn entry_of(object: &Object) -> DirectoryEntry {
@@ -161,13 +166,13 @@ pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups
             news.recv_timeout(INDEX_IDLE)
         };
         match next {
-            Ok(News::Written(seq, indexed, hold)) => {
+            Ok(News::Written(seq, indexed, hold, room)) => {
                 since_sync += 1;
                 let durability = if since_sync >= commit_groups { Durability::Immediate } else { Durability::None };
                 for (_, row) in indexed.directory.rows(indexed.segment) {
                     hold.add(row.segment, row.offset);
                 }
-                let outcome = shared.index_group(&indexed, durability);
+                let outcome = shared.index_group(&indexed, durability, room);
                 if let Err(error) = &outcome {
                     tracing::error!(%error, "a stored group could not be indexed");
                 }

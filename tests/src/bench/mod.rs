@@ -5,6 +5,7 @@
 //! nothing and is not judged. Network figures are taken with homes in memory, so that they show the network path, and
 //! again on disk. All that is made goes away with the run.
 
+mod collect;
 mod crowd;
 mod delta;
 mod error;
@@ -56,6 +57,7 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
             Figure::Publish => publish::measure(&mut lab).await?,
             Figure::SmallFiles => small_files::measure(&mut lab).await?,
             Figure::Store => store::measure(&mut lab).await?,
+            Figure::Collect => collect::measure(&mut lab).await?,
             Figure::Memory => memory::measure(&mut lab).await?,
         };
         for row in rows {

@@ -52,6 +52,8 @@ pub enum Figure {
     SmallFiles,
     /// A file imported, imported in place and exported, and a home opened after a kill
     Store,
+    /// Fetching while garbage is collected
+    Collect,
     /// Resident memory of both ends while 4 GiB are fetched
     Memory,
 }
@@ -79,6 +81,7 @@ impl Figure {
             Self::Publish => "publish",
             Self::SmallFiles => "tree of small files",
             Self::Store => "the store by itself",
+            Self::Collect => "collecting garbage while fetching",
             Self::Memory => "resident memory",
         }
     }

@@ -1,10 +1,14 @@
 //! What a node keeps and gives back: `pin`, `unpin`, `rm`, `gc`.
 
 use serde_json::Value;
+use shoal_node::api::Published;
+use shoal_testnet::cluster::{Cluster, NodeOptions};
 use shoal_testnet::command::{FetchOptions, Shoal};
 use shoal_testnet::resources::disk_bytes;
 
-use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
+use crate::support::{
+    MIB, cluster, cluster_with, fetch_and_compare, folder, home, import, refused, run, sample, still_readable,
+};
 
 async fn ok(shoal: &Shoal, line: &[&str]) -> (String, String) {
     let ended = shoal.run(line).await.unwrap().succeeded().unwrap_or_else(|error| panic!("{error}"));
@@ -103,5 +107,64 @@ fn garbage_goes_while_a_fetch_runs() {
         };
         tokio::join!(fetch, collect);
         still_readable(&node, &published, &file).await;
+    });
+}
+
+/// Publishes a sample of 20 MiB at a node.
+async fn publish(cluster: &Cluster, seed: u64) -> Published {
+    let file = sample(cluster.folder(), &format!("file-{seed}"), 20 * MIB, seed);
+    cluster.node(0).shoal().publish(&file).await.unwrap()
+}
+
+#[test]
+fn a_quota_is_kept_by_dropping_what_nobody_pinned() {
+    run(async {
+        let quota = 64 * MIB;
+        let arguments = vec!["--quota".into(), "64MiB".into()];
+        let cluster = cluster_with(1, NodeOptions { arguments, ..NodeOptions::default() }).await;
+        let shoal = cluster.node(0).shoal();
+        let mut published = Vec::new();
+        for seed in 1..=6 {
+            published.push(publish(&cluster, seed).await);
+            if seed == 1 {
+                ok(&shoal, &["pin", &published[0].hash.to_string()]).await;
+            }
+            let used = disk_bytes(shoal.home()).unwrap();
+            assert!(used <= quota, "{used} bytes after file {seed}");
+        }
+        let held: Vec<_> = shoal.list().await.unwrap().into_iter().map(|content| content.hash).collect();
+        assert!(held.contains(&published[0].hash) && held.contains(&published[5].hash), "{held:?}");
+        assert!(!held.contains(&published[1].hash), "{held:?}");
+        still_readable(&shoal, &published[0], &cluster.folder().join("file-1")).await;
+        still_readable(&shoal, &published[5], &cluster.folder().join("file-6")).await;
+        for hash in &held {
+            ok(&shoal, &["pin", &hash.to_string()]).await;
+        }
+        let large = sample(cluster.folder(), "large", 60 * MIB, 9);
+        let ended = shoal.run(["publish", large.to_str().unwrap()]).await.unwrap();
+        refused(&ended, 5, &["quota", "64 mib", "pinned", "unpin"]);
+        assert!(disk_bytes(shoal.home()).unwrap() <= quota);
+        still_readable(&shoal, &published[5], &cluster.folder().join("file-6")).await;
+    });
+}
+
+#[test]
+fn a_quota_may_be_lowered_and_must_leave_room_to_work_in() {
+    run(async {
+        let folder = folder();
+        let shoal = home(&folder, "home");
+        for seed in 1..=5 {
+            let file = sample(folder.path(), &format!("file-{seed}"), 20 * MIB, seed);
+            import(&shoal, &file).await;
+        }
+        assert!(disk_bytes(shoal.home()).unwrap() > 64 * MIB);
+        let lower = shoal.with_environment("SHOAL_QUOTA", "64MiB");
+        let last = sample(folder.path(), "last", MIB, 6);
+        let published = import(&lower, &last).await;
+        assert!(disk_bytes(lower.home()).unwrap() <= 64 * MIB);
+        still_readable(&lower, &published, &last).await;
+        assert!(lower.list().await.unwrap().len() < 5);
+        let too_low = lower.run(["daemon", "--quota", "1MiB"]).await.unwrap();
+        refused(&too_low, 2, &["--quota", "64.0 mib"]);
     });
 }

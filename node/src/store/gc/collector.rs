@@ -1,7 +1,7 @@
 //! The collector's thread: what it is asked, when it looks by itself, and a cycle from marks to removed files.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Collected;
 use super::choose::{Effort, Share, choose, is_due};
 use super::empty::Emptier;
+use super::evict::make_room;
 use super::mark::mark;
 use crate::store::error::StoreError;
 use crate::store::holds::Places;
@@ -24,13 +25,13 @@ const YIELD: u32 = 4;
 /// Longest pause between two of its steps.
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 
-/// Somebody who wants a collection.
+/// What somebody wants of the collector.
 #[derive(Debug)]
-pub(in crate::store) struct Ask {
-    pub(in crate::store) effort: Effort,
-    /// Only say what would go.
-    pub(in crate::store) dry_run: bool,
-    pub(in crate::store) reply: oneshot::Sender<Result<Collected, StoreError>>,
+enum Ask {
+    /// A collection, or with a dry run to know what it would do.
+    Collect { effort: Effort, dry_run: bool, reply: oneshot::Sender<Result<Collected, StoreError>> },
+    /// Room for a writer's group of so many bytes and rows of the index.
+    Room { payload: u64, rows: u64, reply: SyncSender<Result<(), StoreError>> },
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Steps {
 }
 
 enum Task {
-    Collect(Ask),
+    Do(Ask),
     Look,
     End,
 }
@@ -86,9 +87,24 @@ impl Collector {
         if queue.is_closing || queue.asks.len() >= ASKERS {
             return Err(StoreError::Closed);
         }
-        queue.asks.push_back(Ask { effort, dry_run, reply });
+        queue.asks.push_back(Ask::Collect { effort, dry_run, reply });
         self.wake.notify_all();
         Ok(answer)
+    }
+
+    /// Asks for room under the quota, and waits until it is there.
+    pub(in crate::store) fn ask_room(&self, payload: u64, rows: u64) -> Result<(), StoreError> {
+        let (reply, answer) = sync_channel(1);
+        {
+            let mut queue = self.queue();
+            if queue.is_closing {
+                return Err(StoreError::Closed);
+            }
+            // Only writers ask, each one thing at a time.
+            queue.asks.push_back(Ask::Room { payload, rows, reply });
+            self.wake.notify_all();
+        }
+        answer.recv().map_err(|_| StoreError::Closed)?
     }
 
     /// Lets the collector look whether there is something to do; `removed_bytes` more may be garbage now.
@@ -115,6 +131,11 @@ impl Collector {
         }
     }
 
+    /// Whether a writer waits for room.
+    fn is_hurried(&self) -> bool {
+        self.queue().asks.iter().any(|ask| matches!(ask, Ask::Room { .. }))
+    }
+
     fn is_closing(&self) -> bool {
         self.queue().is_closing
     }
@@ -126,7 +147,7 @@ impl Collector {
                 return Task::End;
             }
             if let Some(ask) = queue.asks.pop_front() {
-                return Task::Collect(ask);
+                return Task::Do(ask);
             }
             if std::mem::take(&mut queue.is_nudged) {
                 return Task::Look;
@@ -152,11 +173,18 @@ pub(in crate::store) fn run(shared: &Shared, news: &SyncSender<News>) {
     loop {
         match shared.collector.next() {
             Task::End => return,
-            Task::Collect(Ask { effort, dry_run, reply }) => {
+            Task::Do(Ask::Room { payload, rows, reply }) => {
+                let _ = reply.send(make_room(shared, news, payload, rows));
+            }
+            Task::Do(Ask::Collect { effort, dry_run, reply }) => {
                 let outcome = if dry_run { look(shared, effort) } else { collect(shared, news, effort) };
                 // Whoever asked may be gone.
                 let _ = reply.send(outcome);
             }
+            Task::Look if shared.quota.is_exceeded().unwrap_or(false) => match make_room(shared, news, 0, 0) {
+                Ok(()) | Err(StoreError::Closed) => {}
+                Err(error) => tracing::warn!(%error, "the home takes more than its quota"),
+            },
             Task::Look => match is_worth_it(shared) {
                 Ok(false) => {}
                 Ok(true) => match collect(shared, news, Effort::Routine) {
@@ -251,7 +279,7 @@ impl Drop for Marking<'_> {
     }
 }
 
-fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) -> Result<Collected, StoreError> {
+pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) -> Result<Collected, StoreError> {
     let heals = shared.heals();
     shared.holds.begin_marking();
     let _marking = Marking(shared);
@@ -274,6 +302,7 @@ fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) -> Result<C
         let took = worked.elapsed();
         let may_go_on = match effort {
             Effort::Enough(_) => !shared.collector.is_closing(),
+            _ if shared.collector.is_hurried() => !shared.collector.is_closing(),
             _ if shared.is_busy() => shared.collector.pause((took * (YIELD - 1)).min(MAX_PAUSE)),
             _ => !shared.collector.is_closing(),
         };

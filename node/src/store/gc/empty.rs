@@ -13,6 +13,7 @@ use shoal_protocol::hash::{ChunkId, NodeId};
 use crate::store::error::StoreError;
 use crate::store::holds::Places;
 use crate::store::index::{Entry, Indexed, Moving};
+use crate::store::quota::{Purpose, Room};
 use crate::store::rows::{Directory, DirectoryEntry, Kind, SegmentNumber, Soundness};
 use crate::store::segment::Segment;
 use crate::store::segments::Appender;
@@ -96,6 +97,7 @@ impl<'a> Emptier<'a> {
         if !self.shared.index.confirm_dropped(number)? {
             return Err(StoreError::Overtaken);
         }
+        self.shared.quota.index_is_durable();
         self.shared.forget_stale_index()?;
         self.shared.collector.step();
         emptied.file_bytes = self.shared.segments.remove(number)?;
@@ -131,6 +133,7 @@ impl<'a> Emptier<'a> {
                     return Err(StoreError::Closed);
                 }
                 self.shared.collector.step();
+                let _rows = self.room(0, batch.len())?;
                 let group = self.copy(segment, &mut batch)?;
                 self.shared.collector.step();
                 moved += group.as_ref().map_or(0, |group| group.directory.end() - group.directory.start);
@@ -214,6 +217,8 @@ impl<'a> Emptier<'a> {
     }
 
     fn append(&mut self, objects: Vec<&mut Moving>, bytes: Vec<Bytes>) -> Result<Indexed, StoreError> {
+        let payload = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+        let _room = self.room(payload, 0)?;
         if self.target.as_ref().is_some_and(|target| target.head.stream_bytes >= self.shared.segment_bytes) {
             self.leave_target();
         }
@@ -236,6 +241,12 @@ impl<'a> Emptier<'a> {
             object.copy = Some(row);
         }
         Ok(Indexed { segment: segment.number(), group, directory })
+    }
+
+    /// Room under the quota for a copy of `payload` bytes and for `rows` of the index.
+    fn room(&self, payload: u64, rows: usize) -> Result<Room, StoreError> {
+        let room = self.shared.quota.reserve(payload, rows as u64, Purpose::Collect)?;
+        room.ok_or_else(|| StoreError::NoSpace { file: self.shared.home.clone() })
     }
 
     fn leave_target(&mut self) {

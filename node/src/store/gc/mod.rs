@@ -15,6 +15,7 @@
 pub(super) mod choose;
 mod collector;
 mod empty;
+mod evict;
 mod mark;
 
 pub use self::choose::Effort;

@@ -13,8 +13,14 @@ use super::super::index::Entry;
 use super::super::ingest::Added;
 use super::super::rows::{ObjectId, Soundness};
 use super::super::shared::Shared;
+use super::super::usage::disk_bytes;
 use super::read::looks_unchanged;
 use super::{CHUNKS, FILES, FileNumber, FilePlace, FileRow, FileStamp};
+
+/// What a row may take on the disk until it is durable: a page, copied, and one above it.
+const ROW_PAGES_BYTES: u64 = 2 * 4096;
+/// What a row takes in the end, generously.
+const ROW_BYTES: u64 = 256;
 
 /// A file in which chunks are to be placed.
 #[derive(Debug, Clone)]
@@ -104,6 +110,10 @@ impl InPlaceWriter {
         if due.is_empty() {
             return Ok(());
         }
+        // Their rows take room as well, if only in a database of their own.
+        let database_bytes = disk_bytes(self.shared.in_place.path())?;
+        let rows = due.len() as u64;
+        let _room = self.shared.room((rows * ROW_PAGES_BYTES).min(database_bytes + rows * ROW_BYTES), 0)?;
         // Neighbours in the table share pages.
         due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
         let in_place = &self.shared.in_place;

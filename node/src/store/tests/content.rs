@@ -61,11 +61,14 @@ impl Sample {
     }
 
     pub(super) fn put_nodes(&self, ingest: &Ingest) {
-        wait(async {
-            for node in &self.nodes {
-                ingest.put_node(node.id, node.bytes.clone()).await.unwrap();
-            }
-        });
+        wait(self.put_nodes_now(ingest)).unwrap();
+    }
+
+    pub(super) async fn put_nodes_now(&self, ingest: &Ingest) -> Result<(), StoreError> {
+        for node in &self.nodes {
+            ingest.put_node(node.id, node.bytes.clone()).await?;
+        }
+        Ok(())
     }
 
     /// Puts everything, durably.

@@ -10,6 +10,7 @@ mod faults;
 mod in_place;
 mod life;
 mod model;
+mod quota;
 mod torture;
 mod verify;
 

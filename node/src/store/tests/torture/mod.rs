@@ -4,6 +4,7 @@
 //! shoal-node -p shoal-tests torture -- --nocapture`.
 
 mod flips;
+mod interleave;
 mod life;
 mod power;
 
