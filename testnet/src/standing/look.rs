@@ -44,7 +44,9 @@ pub struct NodeLook {
     pub health: Health,
     /// Its process.
     pub pid: Option<u32>,
-    /// Open connections.
+    /// Peers that connections are open with, each once.
+    pub peers: usize,
+    /// Open connections: two nodes that dialled each other at once have two.
     pub connections: u32,
     /// Peers in its routing table.
     pub dht_peers: u32,
@@ -126,10 +128,12 @@ impl Watch {
 
 async fn look_at(name: &str, home: &Path, mark: Option<ProcessMark>) -> NodeLook {
     let state = mark.map_or(ProcessState::Gone, |mark| mark.state());
+    let asked = Asked::new(home);
     let status = match state {
-        ProcessState::Running => Asked::new(home).status().await,
+        ProcessState::Running => asked.status().await,
         ProcessState::Stopped | ProcessState::Gone => None,
     };
+    let peers = if status.is_some() { asked.peers().await } else { 0 };
     let health = match (state, &status) {
         (ProcessState::Gone, _) => Health::Down,
         (ProcessState::Stopped, _) => Health::Paused,
@@ -146,6 +150,7 @@ async fn look_at(name: &str, home: &Path, mark: Option<ProcessMark>) -> NodeLook
         name: name.to_owned(),
         health,
         pid,
+        peers,
         connections: 0,
         dht_peers: 0,
         contents: 0,
@@ -184,6 +189,12 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn new(home: &Path) -> Self {
         Self { home: home.to_owned() }
+    }
+
+    /// How many peers it has connections with; 0 if it does not answer.
+    async fn peers(&self) -> usize {
+        let asked = async { Client::connect(&self.home).await.ok().flatten()?.peers().await.ok() };
+        timeout(ANSWER_DEADLINE, asked).await.ok().flatten().map_or(0, |peers| peers.len())
     }
 
     /// How the node says it is; `None` if it does not answer.

@@ -102,6 +102,11 @@ fn damage() {
 }
 
 #[test]
+fn disk_full() {
+    passes("disk-full", &["is full", "has room again"]);
+}
+
+#[test]
 fn slow_providers() {
     passes("slow-providers", &["stalling-1 is paused"]);
 }
