@@ -58,7 +58,7 @@ pub(super) fn open(
     let opened = match open_file(path, false, cache_bytes, faults) {
         Err(error) if error.is_refusal() => {
             tracing::info!(%error, file = %path.display(), "opening it to be read alone");
-            open_over(path, cache_bytes, error)
+            open_over(path, cache_bytes, faults, error)
         }
         opened => opened,
     }?;
@@ -67,8 +67,13 @@ pub(super) fn open(
 }
 
 /// Opens the database in `path` without ever writing to it. Where that fails too, the error is `refusal`.
-pub(super) fn open_over(path: &Path, cache_bytes: usize, refusal: StoreError) -> Result<OpenDatabase, StoreError> {
-    let overlay = File::open(path).and_then(Overlay::new).map_err(|error| {
+pub(super) fn open_over(
+    path: &Path,
+    cache_bytes: usize,
+    faults: Option<&Arc<dyn Faults>>,
+    refusal: StoreError,
+) -> Result<OpenDatabase, StoreError> {
+    let overlay = Overlay::new(path, faults.cloned()).map_err(|error| {
         tracing::warn!(%error, file = %path.display(), "it cannot be read either");
         refusal.clone()
     })?;

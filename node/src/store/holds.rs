@@ -10,32 +10,40 @@
 //! A hold costs a bit for 4 KiB of the store that it has found, so 32 KiB for a segment of 1 GiB.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use shoal_protocol::hash::ContentHash;
 
+use super::in_place::FileNumber;
 use super::index::Entry;
 use super::rows::SegmentNumber;
 
 /// Objects that begin in the same so many bytes of a segment's stream share a bit: where one stays, so do the others.
 const GRANULE_BYTES: u64 = 4096;
 
-/// A set of places in segments: a bit for each granule in which an object of it begins.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Places {
-    segments: HashMap<SegmentNumber, Vec<u64>>,
+/// A set of places in segments, or in files of the user: a bit for each granule in which an object of it begins.
+#[derive(Debug, Clone)]
+pub(super) struct Places<K = SegmentNumber> {
+    segments: HashMap<K, Vec<u64>>,
 }
 
-impl Places {
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Self { segments: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Places<K> {
     fn bit(offset: u64) -> (usize, u64) {
         let granule = offset / GRANULE_BYTES;
-        // A segment's stream is little more than 1 GiB, so this fits.
+        // 2^63 bytes of a file at most, of which a word covers 2^18.
         ((granule / 64) as usize, 1 << (granule % 64))
     }
 
     /// Takes in the object at `offset`.
-    pub(super) fn add(&mut self, segment: SegmentNumber, offset: u64) {
+    pub(super) fn add(&mut self, segment: K, offset: u64) {
         let (word, bit) = Self::bit(offset);
         let words = self.segments.entry(segment).or_default();
         if words.len() <= word {
@@ -47,7 +55,7 @@ impl Places {
     }
 
     /// Whether the object at `offset` is in it; also true for one that shares its granule with one that is.
-    pub(super) fn covers(&self, segment: SegmentNumber, offset: u64) -> bool {
+    pub(super) fn covers(&self, segment: K, offset: u64) -> bool {
         let (word, bit) = Self::bit(offset);
         self.segments.get(&segment).and_then(|words| words.get(word)).is_some_and(|word| word & bit != 0)
     }
@@ -66,7 +74,7 @@ impl Places {
     }
 
     /// Forgets a segment.
-    pub(super) fn forget(&mut self, segment: SegmentNumber) {
+    pub(super) fn forget(&mut self, segment: K) {
         self.segments.remove(&segment);
     }
 }
@@ -76,6 +84,8 @@ impl Places {
 struct Held {
     content: Option<ContentHash>,
     places: Mutex<Places>,
+    /// The same in files of the user.
+    files: Mutex<Places<FileNumber>>,
     /// Bytes that its owner has put and that were not held before.
     new_bytes: AtomicU64,
 }
@@ -83,6 +93,10 @@ struct Held {
 impl Held {
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Places<FileNumber>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,12 +121,18 @@ impl Hold {
 
     /// Notes that the owner relies on those of `entries` that are held. Only under [`Holds::looking`].
     pub(super) fn add_held(&self, entries: &[Entry]) {
-        let mut places = self.0.held.places();
         for entry in entries.iter().filter(|entry| entry.is_held()) {
-            if let Entry::At(row) = entry {
-                places.add(row.segment, row.offset);
+            match entry {
+                Entry::At(row) => self.0.held.places().add(row.segment, row.offset),
+                Entry::InFile(place) => self.add_in_file(place.file, place.offset),
+                Entry::Absent | Entry::Unreadable | Entry::InGoneFile(_) => {}
             }
         }
+    }
+
+    /// The same for a chunk in a file of the user.
+    pub(super) fn add_in_file(&self, file: FileNumber, offset: u64) {
+        self.0.held.files().add(file, offset);
     }
 
     /// Counts bytes that the owner has put.
@@ -125,6 +145,8 @@ impl Hold {
         if !Arc::ptr_eq(&self.0, &other.0) {
             let theirs = other.0.held.places().clone();
             self.0.held.places().merge(&theirs);
+            let theirs = other.0.held.files().clone();
+            self.0.held.files().merge(&theirs);
         }
     }
 }
@@ -134,8 +156,9 @@ impl Drop for Lease {
         let mut registry = self.holds.registry();
         registry.open.remove(&self.number);
         if registry.marking {
-            let Registry { ended, .. } = &mut *registry;
+            let Registry { ended, ended_files, .. } = &mut *registry;
             ended.merge(&self.held.places());
+            ended_files.merge(&self.held.files());
         }
     }
 }
@@ -147,6 +170,7 @@ struct Registry {
     marking: bool,
     /// What holds knew that have ended since marking began.
     ended: Places,
+    ended_files: Places<FileNumber>,
 }
 
 /// All holds of a store.
@@ -161,7 +185,12 @@ pub(super) struct Holds {
 impl Holds {
     /// A new hold, for work on `content` if that is known.
     pub(super) fn hold(self: &Arc<Self>, content: Option<ContentHash>) -> Hold {
-        let held = Arc::new(Held { content, places: Mutex::default(), new_bytes: AtomicU64::default() });
+        let held = Arc::new(Held {
+            content,
+            places: Mutex::default(),
+            files: Mutex::default(),
+            new_bytes: AtomicU64::default(),
+        });
         let mut registry = self.registry();
         let number = registry.next;
         registry.next += 1;
@@ -184,6 +213,7 @@ impl Holds {
         let mut registry = self.registry();
         registry.marking = true;
         registry.ended = Places::default();
+        registry.ended_files = Places::default();
     }
 
     /// Holds that end leave nothing behind any more.
@@ -191,6 +221,7 @@ impl Holds {
         let mut registry = self.registry();
         registry.marking = false;
         registry.ended = Places::default();
+        registry.ended_files = Places::default();
     }
 
     /// Whether a hold, open or ended since marking began, knows of the object at `offset`.
@@ -198,6 +229,13 @@ impl Holds {
         let registry = self.registry();
         registry.ended.covers(segment, offset)
             || registry.open.values().any(|held| held.places().covers(segment, offset))
+    }
+
+    /// The same of a chunk in a file of the user.
+    pub(super) fn covers_in_file(&self, file: FileNumber, offset: u64) -> bool {
+        let registry = self.registry();
+        registry.ended_files.covers(file, offset)
+            || registry.open.values().any(|held| held.files().covers(file, offset))
     }
 
     /// Lets everybody who knows of the object at `from` know of it at `to` as well.

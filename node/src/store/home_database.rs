@@ -139,7 +139,7 @@ impl HomeDatabase {
 
     /// Leaves the disk, which takes nothing because of `refusal`: only for what is derived.
     pub(super) fn leave_disk(&self, refusal: StoreError) -> Result<(), StoreError> {
-        self.exchange(|| match open_over(&self.path, self.about.cache_bytes, refusal.clone()) {
+        self.exchange(|| match open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), refusal.clone()) {
             Ok(opened) => Ok(opened),
             Err(_) => self.empty_in_memory(refusal),
         })

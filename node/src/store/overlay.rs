@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::StorageBackend;
+
+use super::backend::{Faults, FileCall};
 
 const PAGE_BYTES: usize = 4096;
 /// Most bytes of pages in memory. A repair changes a few; an index that catches up in memory may need more.
@@ -19,7 +22,9 @@ const MAX_BYTES: usize = 256 << 20;
 /// The file, and over it the pages that have been written to.
 #[derive(Debug)]
 pub(super) struct Overlay {
+    path: PathBuf,
     file: File,
+    faults: Option<Arc<dyn Faults>>,
     pages: RwLock<Pages>,
 }
 
@@ -53,16 +58,23 @@ fn meeting(number: u64, offset: u64, bytes: usize) -> (std::ops::Range<usize>, s
 }
 
 impl Overlay {
-    /// Reads `file` from now on, and leaves it as it is.
-    pub(super) fn new(file: File) -> io::Result<Self> {
+    /// Reads the file at `path` from now on, and leaves it as it is.
+    pub(super) fn new(path: &Path, faults: Option<Arc<dyn Faults>>) -> io::Result<Self> {
+        let file = File::open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self { file, pages: RwLock::new(Pages { len, own_bytes: len, changed: BTreeMap::new() }) })
+        Ok(Self {
+            path: path.into(),
+            file,
+            faults,
+            pages: RwLock::new(Pages { len, own_bytes: len, changed: BTreeMap::new() }),
+        })
     }
 
     fn read_own(&self, own_bytes: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let own = usize::try_from(own_bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(out.len());
         let (own, behind) = out.split_at_mut(own);
         behind.fill(0);
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.before(FileCall::Read, &self.path))?;
         self.file.read_exact_at(own, offset)
     }
 }
@@ -138,7 +150,7 @@ mod tests {
             let path = folder.path().join("file");
             let original: Vec<u8> = (0..below(40_000)).map(|at| at as u8 | 1).collect();
             std::fs::write(&path, &original).unwrap();
-            let overlay = Overlay::new(File::open(&path).unwrap()).unwrap();
+            let overlay = Overlay::new(&path, None).unwrap();
             let mut model = original.clone();
             for step in 0..60 {
                 match below(3) {

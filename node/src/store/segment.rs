@@ -180,7 +180,8 @@ impl Segment {
         };
         tracing::info!(error = %unclean, "a segment was not closed cleanly");
         if let Err(refusal) = self.set_read_only(false) {
-            let opened = database::open_over(&self.path, self.options.read_cache_bytes, refusal)?;
+            let SegmentOptions { read_cache_bytes, faults, .. } = &self.options;
+            let opened = database::open_over(&self.path, *read_cache_bytes, faults.as_ref(), refusal)?;
             opened.read(&self.path, |transaction| check_format(transaction, &kind(self.number)))?;
             return Ok(State::Append(opened));
         }

@@ -112,18 +112,6 @@ impl Shared {
         Ok(entries)
     }
 
-    /// The same of what the index alone says.
-    pub(super) fn find_in_segments<'a>(
-        &self,
-        ids: impl Iterator<Item = &'a ObjectId> + Clone,
-        hold: &Hold,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let _looking = self.holds.looking();
-        let entries = self.segment_entries(ids)?;
-        hold.add_held(&entries);
-        Ok(entries)
-    }
-
     /// Takes a written group, for which there was `room`, into the index.
     pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability, room: Room) -> Result<(), StoreError> {
         let added = self.with_index(|index| index.add(std::slice::from_ref(indexed), durability));

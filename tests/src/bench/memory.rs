@@ -11,7 +11,7 @@ use super::report::{Bar, Row};
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Two rows: provider and fetcher. One run is enough: the kernel keeps the highest mark.
+/// Four rows: publisher, a node that holds it all and does nothing, provider and fetcher. One run is enough: the kernel keeps the highest mark.
 pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let bytes = lab.bytes(4 << 30);
     let folder = lab.folder(Medium::Disk, bytes * 4 + bytes / 4)?;
@@ -23,23 +23,25 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let publishing = peak(&cluster, 0)?;
     cluster.stop(0).await?;
     cluster.restart(0).await?;
+    let idle = peak(&cluster, 0)?;
     let node = cluster.add(NodeOptions::default()).await?;
     let link = match cluster.node(0).addresses().first() {
         Some(address) => format!("shoal:{}?peer={address}", published.hash),
         None => published.hash.to_string(),
     };
     lab.fetch(&cluster, node, &link, &source, &folder.path().join("fetched")).await?;
-    let row = |what: &str, bytes: f64| {
+    let row = |what: &str, bytes: f64, most: f64| {
         let mut runs = Runs::default();
         runs.push(bytes / MIB);
-        Row::plain(what, runs, "MiB", Bar::AtMost(150.0))
+        Row::plain(what, runs, "MiB", Bar::AtMost(most))
     };
+    let publisher = row(&format!("resident memory while {} MiB are imported", bytes >> 20), publishing, 150.0);
+    let holder = row(&format!("resident memory of a node that starts with {} MiB", bytes >> 20), idle, 40.0);
     let what = format!("resident memory, provider, while {} MiB are fetched", bytes >> 20);
-    let provider =
-        row(&what, peak(&cluster, 0)?).with_detail(format!("publishing it took {:.0} MiB", publishing / MIB));
+    let provider = row(&what, peak(&cluster, 0)?, 150.0);
     let what = format!("resident memory, fetcher, while {} MiB are fetched", bytes >> 20);
-    let fetcher = row(&what, peak(&cluster, node)?);
-    Ok(vec![lab.judged(provider), lab.judged(fetcher)])
+    let fetcher = row(&what, peak(&cluster, node)?, 150.0);
+    Ok([publisher, holder, provider, fetcher].into_iter().map(|row| lab.judged(row)).collect())
 }
 
 fn peak(cluster: &shoal_testnet::cluster::Cluster, node: usize) -> Result<f64, BenchError> {

@@ -1,9 +1,11 @@
-//! A tree of 10,000 files of 10 KiB: publishing and fetching it. Every run has fresh folders, as making files right
+//! A tree of 10,000 files of 10 KiB: publishing, exporting and fetching it. Every run has fresh folders, as making files right
 //! after mass deletes is several times slower.
 
 use std::path::Path;
+use std::time::Instant;
 
 use shoal_testnet::cluster::NodeOptions;
+use shoal_testnet::command::{FetchOptions, Shoal};
 use shoal_testnet::content;
 use shoal_testnet::resources::disk_bytes;
 use tempfile::TempDir;
@@ -16,11 +18,12 @@ use super::report::{Bar, Row};
 
 const FILE_BYTES: u64 = 10 << 10;
 
-/// Three rows: publish and its disk, fetch.
+/// Six rows: publish and its disk, export, fetch.
 pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let files = u32::try_from(lab.bytes(10_000)).unwrap_or(u32::MAX);
     let (mut publish, mut floor, mut disk, mut fetch) =
         (Runs::default(), Runs::default(), Runs::default(), Runs::default());
+    let mut export = Runs::default();
     // Kept until the end: see above.
     let mut folders: Vec<TempDir> = Vec::new();
     for run in 0..lab.runs {
@@ -32,11 +35,27 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
         let (seconds, published) = lab.import(&home, &source).await?;
         publish.push(seconds);
         disk.push(disk_bytes(&home).map_err(BenchError::file(&home))? as f64 / published.bytes as f64);
+        let shoal = Shoal::new(&lab.program, &home).on_loopback();
+        let started = Instant::now();
+        let out = folder.path().join("exported");
+        shoal.fetch(&published.hash.to_string(), &out, &FetchOptions::default()).await?;
+        export.push(started.elapsed().as_secs_f64());
         fetch.push(fetch_once(lab, folder.path(), &source).await?);
         folders.push(folder);
     }
     let detail = format!("cp -r + syncfs {:.2} s", floor.median());
+    let ratio = |ours: f64, floor: f64| floor / ours;
     let rows = [
+        Row::against(
+            "import of small files, rate to cp -r + syncfs",
+            publish.clone(),
+            floor.clone(),
+            ratio,
+            Bar::AtLeast(0.5),
+        ),
+        Row::against("export of small files, rate to cp -r + syncfs", export.clone(), floor, ratio, Bar::AtLeast(0.5)),
+        Row::plain(format!("export a tree of {files} x 10 KiB, durable"), export, "s", Bar::AtMost(1.5))
+            .with_detail(&detail),
         Row::plain(format!("publish a tree of {files} x 10 KiB"), publish, "s", Bar::AtMost(1.0)).with_detail(&detail),
         Row::plain(format!("fetch a tree of {files} x 10 KiB, on disk"), fetch, "s", Bar::AtMost(1.5))
             .with_detail(detail),

@@ -1,4 +1,4 @@
-//! The store by itself: a file imported, imported in place and again, exported, and a home opened after a kill.
+//! The store by itself: a file imported, imported in place and again, read, exported, and a home opened after a kill.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use shoal_node::api::Published;
+use shoal_node::store::{Damage, Store, StoreConfig, Watcher};
 use shoal_testnet::cluster::NodeOptions;
 use shoal_testnet::command::{FetchOptions, Shoal};
 use shoal_testnet::content;
@@ -19,16 +20,16 @@ use super::report::{Bar, Row};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Six rows. On disk, as durable is what it is about.
+/// Eight rows. On disk, as durable is what it is about.
 pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let bytes = lab.bytes(1 << 30);
     let folder = lab.folder(Medium::Disk, bytes * 4)?;
     let source = folder.path().join("source");
     content::write_file(&source, bytes, 11).map_err(BenchError::file(&source))?;
     sync_file(&source)?;
-    let mut runs: [Runs; 8] = Default::default();
+    let mut runs: [Runs; 9] = Default::default();
     for _ in 0..lab.runs {
-        let [import, copy, disk, again, in_place, hash, in_place_disk, export] = &mut runs;
+        let [import, copy, disk, again, reads, in_place, hash, in_place_disk, export] = &mut runs;
         let (home, out) = (folder.path().join("home"), folder.path().join("out"));
         lab.warm(bytes * 5 / 2)?;
         copy.push(copy_file(&source, &out)?);
@@ -39,6 +40,7 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
         disk.push(used / bytes as f64);
         lab.import(&home, &source).await?;
         again.push((home_bytes(&home)? - used) / bytes as f64);
+        reads.push(read_verified(&home).await?);
         let shoal = Shoal::new(&lab.program, &home).on_loopback();
         let started = Instant::now();
         shoal.fetch(&published.hash.to_string(), &out, &FetchOptions::default()).await?;
@@ -53,7 +55,7 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
         in_place_disk.push(home_bytes(&home)? / bytes as f64);
         remove(&home)?;
     }
-    let [import, copy, disk, again, in_place, hash, in_place_disk, export] = runs;
+    let [import, copy, disk, again, reads, in_place, hash, in_place_disk, export] = runs;
     let ratio = |ours: f64, floor: f64| ours / floor;
     let detail = |runs: &Runs| format!("{:.2} s ({:.0} MB/s)", runs.median(), rate(bytes, runs.median()));
     let (imported, kept, exported) = (detail(&import), detail(&in_place), detail(&export));
@@ -62,6 +64,7 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
             .with_detail(imported),
         Row::plain("disk used to payload after import", disk, "x", Bar::AtMost(1.01)),
         Row::plain("new disk for the same file again, to its size", again, "x", Bar::AtMost(0.01)),
+        Row::plain("verified reads, one thread", reads, "GB/s", Bar::AtLeast(1.4)),
         Row::against("import in place, time to hashing with 2 threads", in_place, hash, ratio, Bar::AtMost(5.0))
             .with_detail(kept),
         Row::plain("disk used to payload after import in place", in_place_disk, "x", Bar::AtMost(0.005)),
@@ -75,6 +78,41 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
 
 fn home_bytes(home: &Path) -> Result<f64, BenchError> {
     Ok(disk_bytes(home).map_err(BenchError::file(home))? as f64)
+}
+
+#[derive(Default)]
+struct Count {
+    bytes: u64,
+    damaged: u64,
+}
+
+impl Watcher for Count {
+    fn checked(&mut self, _: u64, bytes: u64) -> bool {
+        self.bytes += bytes;
+        true
+    }
+
+    fn damaged(&mut self, _: Damage) {
+        self.damaged += 1;
+    }
+}
+
+/// Reads and hashes all that a home holds, with one thread, in GB/s.
+async fn read_verified(home: &Path) -> Result<f64, BenchError> {
+    let failed = |error: &dyn std::fmt::Display| BenchError::file(home)(std::io::Error::other(error.to_string()));
+    let store = Store::open(home, StoreConfig::default()).map_err(|error| failed(&error))?;
+    let reading = store.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let (started, mut count) = (Instant::now(), Count::default());
+        let outcome = reading.verify_objects(&mut count);
+        outcome.map(|()| (count.bytes as f64 / started.elapsed().as_secs_f64() / 1e9, count.damaged))
+    });
+    let read = read.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error));
+    store.close().await.map_err(|error| failed(&error))?;
+    match read? {
+        (rate, 0) => Ok(rate),
+        (_, damaged) => Err(failed(&format!("{damaged} objects are damaged"))),
+    }
 }
 
 /// What `b3sum --num-threads 2` does, in seconds: each half of the file read and hashed by a thread.

@@ -11,9 +11,10 @@ use super::Collected;
 use super::choose::{Effort, Share, choose, is_due};
 use super::empty::Emptier;
 use super::evict::make_room;
-use super::mark::mark;
+use super::mark::{Marks, mark};
 use crate::store::error::StoreError;
 use crate::store::holds::Places;
+use crate::store::in_place::{FileNumber, FilePlace};
 use crate::store::rows::{SegmentNumber, SegmentState};
 use crate::store::shared::Shared;
 use crate::store::writer::{Finish, News, settled_news};
@@ -41,6 +42,8 @@ struct Queue {
     is_closing: bool,
     /// Bytes of contents that were removed since the last cycle.
     removed_bytes: u64,
+    /// Whether some was removed since chunks in place were last looked at.
+    was_removed: bool,
     /// Garbage that the last cycle left, as not worth its while.
     left_bytes: u64,
     last: Option<Instant>,
@@ -112,6 +115,7 @@ impl Collector {
         let mut queue = self.queue();
         queue.removed_bytes = queue.removed_bytes.saturating_add(removed_bytes);
         queue.is_nudged = true;
+        queue.was_removed |= removed_bytes > 0;
         self.wake.notify_all();
     }
 
@@ -186,7 +190,10 @@ pub(in crate::store) fn run(shared: &Shared, news: &SyncSender<News>) {
                 Err(error) => tracing::warn!(%error, "the home takes more than its quota"),
             },
             Task::Look => match is_worth_it(shared) {
-                Ok(false) => {}
+                Ok(false) => match look_in_place(shared) {
+                    Err(StoreError::Closed) | Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, "chunks in place that nothing needs stay known"),
+                },
                 Ok(true) => match collect(shared, news, Effort::Routine) {
                     Ok(collected) => tracing::info!(?collected, "collected garbage"),
                     Err(StoreError::Closed) => {}
@@ -196,6 +203,30 @@ pub(in crate::store) fn run(shared: &Shared, news: &SyncSender<News>) {
             },
         }
     }
+}
+
+/// Forgets chunks in files of the user that no content has any more. The files stay as they are.
+fn forget_in_place(shared: &Shared, files: &Places<FileNumber>) {
+    let is_live = |place: &FilePlace| {
+        files.covers(place.file, place.offset) || shared.holds.covers_in_file(place.file, place.offset)
+    };
+    match shared.in_place.sweep(|| shared.holds.deciding(), is_live) {
+        Ok(swept) if swept.chunks > 0 => tracing::info!(?swept, "forgot chunks in place"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "chunks in place that nothing needs stay known"),
+    }
+}
+
+/// Forgets chunks in place after a content was removed that may have had some.
+fn look_in_place(shared: &Shared) -> Result<(), StoreError> {
+    if !std::mem::take(&mut shared.collector.queue().was_removed) || !shared.in_place.is_used() {
+        return Ok(());
+    }
+    shared.holds.begin_marking();
+    let _marking = Marking(shared);
+    let Marks { files, .. } = mark(shared, &|| shared.collector.is_closing())?;
+    forget_in_place(shared, &files);
+    Ok(())
 }
 
 fn is_worth_it(shared: &Shared) -> Result<bool, StoreError> {
@@ -247,7 +278,7 @@ fn needed_bytes(shared: &Shared, marks: &Places, number: SegmentNumber) -> Resul
 fn look(shared: &Shared, effort: Effort) -> Result<Collected, StoreError> {
     shared.holds.begin_marking();
     let _marking = Marking(shared);
-    let marks = mark(shared, &|| shared.collector.is_closing())?;
+    let marks = mark(shared, &|| shared.collector.is_closing())?.places;
     let all = shares(shared, &marks)?;
     let live_bytes = all.iter().map(|share| share.live_bytes).sum();
     let garbage: u64 = all.iter().map(Share::garbage_bytes).sum();
@@ -285,7 +316,8 @@ pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) 
     let _marking = Marking(shared);
     let removed_before = shared.collector.queue().removed_bytes;
     shared.collector.step();
-    let marks = mark(shared, &|| shared.collector.is_closing())?;
+    let Marks { places: marks, files } = mark(shared, &|| shared.collector.is_closing())?;
+    forget_in_place(shared, &files);
     let all = shares(shared, &marks)?;
     let mut collected =
         Collected { live_bytes: all.iter().map(|share| share.live_bytes).sum(), ..Collected::default() };

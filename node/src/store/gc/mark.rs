@@ -10,6 +10,7 @@ use shoal_protocol::manifest::{References, references};
 
 use crate::store::error::{ReadError, StoreError};
 use crate::store::holds::Places;
+use crate::store::in_place::FileNumber;
 use crate::store::index::Entry;
 use crate::store::reader;
 use crate::store::record::{ContentState, ManifestRecord};
@@ -21,21 +22,30 @@ const NODES_AT_ONCE: usize = 16;
 /// Chunks that are looked up in one go.
 const CHUNKS_AT_ONCE: usize = 1024;
 
+/// The places of all that records lead to.
+pub(super) struct Marks {
+    /// In segments.
+    pub(super) places: Places,
+    /// In files of the user.
+    pub(super) files: Places<FileNumber>,
+}
+
 /// The places of all that records lead to. Holds must leave behind what they know from before this until the marks are used.
 ///
 /// # Errors
 /// [`StoreError::Unsure`] when it cannot be told what a content needs; [`StoreError::Closed`] when `stop` says so.
-pub(super) fn mark(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<Places, StoreError> {
-    let mut marker = Marker { shared, marks: Places::default(), seen: HashSet::new() };
+pub(super) fn mark(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<Marks, StoreError> {
+    let mut marker = Marker { shared, marks: Places::default(), files: Places::default(), seen: HashSet::new() };
     for record in shared.catalog.all_records()? {
         marker.content(&record, stop)?;
     }
-    Ok(marker.marks)
+    Ok(Marks { places: marker.marks, files: marker.files })
 }
 
 struct Marker<'a> {
     shared: &'a Shared,
     marks: Places,
+    files: Places<FileNumber>,
     /// Nodes that were found and whose references have been followed, or will be.
     seen: HashSet<NodeId>,
 }
@@ -93,7 +103,15 @@ impl Marker<'_> {
 
     fn chunks(&mut self, record: &ManifestRecord, chunks: &[ChunkId]) -> Result<(), StoreError> {
         for chunks in chunks.chunks(CHUNKS_AT_ONCE) {
-            for entry in self.shared.segment_entries(chunks.iter().map(ChunkId::as_bytes))? {
+            let entries = self.shared.segment_entries(chunks.iter().map(ChunkId::as_bytes))?;
+            if self.shared.in_place.is_used() {
+                let elsewhere = chunks.iter().zip(&entries).filter(|(_, entry)| !entry.is_held());
+                let elsewhere = elsewhere.map(|(id, _)| id.as_bytes());
+                for place in self.shared.in_place.places(elsewhere)?.into_iter().flatten() {
+                    self.files.add(place.file, place.offset);
+                }
+            }
+            for entry in entries {
                 self.place(record, entry)?;
             }
         }

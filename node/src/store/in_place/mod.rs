@@ -56,7 +56,7 @@ struct State {
     busy: HashMap<FileNumber, usize>,
 }
 
-/// What a sweep has found, or removed.
+/// What a sweep has removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Swept {
     pub(super) chunks: u64,
@@ -264,25 +264,30 @@ impl InPlace {
         Ok(())
     }
 
-    /// Removes the rows of chunks that are not `live`, and of files without chunks; with `dry` only counts them. What a
-    /// publish or fetch under way has placed stays. The files themselves are the user's.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the collection, which is on its way"))]
-    pub(super) fn sweep(&self, dry: bool, live: impl Fn(&ObjectId) -> bool) -> Result<Swept, StoreError> {
+    /// Removes the rows of chunks that are not `live`, or that cannot be read, and of files without chunks. What a
+    /// publish or fetch under way has placed stays. The files themselves are the user's. While a batch of rows is looked
+    /// at and removed, `deciding` keeps others from finding them.
+    pub(super) fn sweep<G>(
+        &self,
+        deciding: impl Fn() -> G,
+        live: impl Fn(&FilePlace) -> bool,
+    ) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let mut after = None;
         loop {
+            let _deciding = deciding();
             let rows = self.rows_after(after)?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
             let busy: HashSet<FileNumber> = self.state().busy.keys().copied().collect();
             let is_dead =
-                |id: &ObjectId, place: &Option<FilePlace>| !live(id) && place.is_none_or(|at| !busy.contains(&at.file));
-            let dead: Vec<_> = rows.into_iter().filter(|(id, place)| is_dead(id, place)).collect();
+                |place: &Option<FilePlace>| place.is_none_or(|place| !busy.contains(&place.file) && !live(&place));
+            let dead: Vec<_> = rows.into_iter().filter(|(_, place)| is_dead(place)).collect();
             for (_, place) in &dead {
                 swept.chunks += 1;
                 swept.chunk_bytes += place.map_or(0, |place| u64::from(place.len));
             }
-            if !dry && !dead.is_empty() {
+            if !dead.is_empty() {
                 swept.files += self.write(|transaction| write::remove(transaction, &dead))?;
             }
         }

@@ -104,23 +104,32 @@ impl InPlaceWriter {
     /// # Errors
     /// The disk's. Nothing has been placed then.
     pub fn keep(&mut self, chunks: &[KeptChunk]) -> Result<(), StoreError> {
-        let held = self.shared.find_in_segments(chunks.iter().map(|chunk| chunk.id.as_bytes()), &self.hold)?;
+        let ids = || chunks.iter().map(|chunk| chunk.id.as_bytes());
+        // Their rows take room as well, if only in a database of their own. It is asked for before the collector, which
+        // may have to make it, is kept from deciding.
+        let rows = self.shared.segment_entries(ids())?.iter().filter(|entry| !entry.is_held()).count() as u64;
+        let database_bytes = disk_bytes(self.shared.in_place.path())?;
+        let _room = match rows {
+            0 => None,
+            _ => Some(self.shared.room((rows * ROW_PAGES_BYTES).min(database_bytes + rows * ROW_BYTES), 0)?),
+        };
+        // Until the rows are there the collector decides nothing.
+        let _looking = self.shared.holds.looking();
+        let held = self.shared.segment_entries(ids())?;
+        self.hold.add_held(&held);
         let mut due: Vec<&KeptChunk> =
             chunks.iter().zip(held).filter(|(_, entry)| !entry.is_held()).map(|(chunk, _)| chunk).collect();
         if due.is_empty() {
             return Ok(());
         }
-        // Their rows take room as well, if only in a database of their own.
-        let database_bytes = disk_bytes(self.shared.in_place.path())?;
-        let rows = due.len() as u64;
-        let _room = self.shared.room((rows * ROW_PAGES_BYTES).min(database_bytes + rows * ROW_BYTES), 0)?;
         // Neighbours in the table share pages.
         due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
         let in_place = &self.shared.in_place;
         let (files, added) = in_place.write(|transaction| {
             let mut placing = Placing::new(transaction, &self.files)?;
             for chunk in &due {
-                placing.place(chunk)?;
+                let (file, offset) = placing.place(chunk)?;
+                self.hold.add_in_file(file, offset);
             }
             placing.finish()
         })?;
@@ -219,7 +228,8 @@ impl<'t> Placing<'t> {
         Ok(Self { chunks, table, rows, unchanged: HashMap::new(), added: Added::default() })
     }
 
-    fn place(&mut self, chunk: &KeptChunk) -> Result<(), Trouble> {
+    /// Places a chunk; says where it lies then.
+    fn place(&mut self, chunk: &KeptChunk) -> Result<(FileNumber, u64), Trouble> {
         let id = chunk.id.as_bytes();
         let KeptChunk { file, offset, len, .. } = *chunk;
         let place = FilePlace { file, offset, len, soundness: Soundness::Sound };
@@ -228,7 +238,7 @@ impl<'t> Placing<'t> {
             // One that stands several times in a file is there wherever it lies.
             Some(before) if before.soundness == Soundness::Sound => {
                 if before.file == file || self.is_unchanged(before.file)? {
-                    return Ok(());
+                    return Ok((before.file, before.offset));
                 }
             }
             Some(_) => {}
@@ -242,7 +252,7 @@ impl<'t> Placing<'t> {
         }
         self.count(file, len, true)?;
         self.chunks.insert(id, &place.encode(id))?;
-        Ok(())
+        Ok((file, offset))
     }
 
     fn row(&mut self, number: FileNumber) -> Result<Option<&mut FileRow>, Trouble> {

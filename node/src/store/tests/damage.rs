@@ -145,3 +145,33 @@ fn one_damaged_copy_of_a_record_costs_nothing() {
     assert_eq!(store.manifest(&record.hash).unwrap().as_ref(), Some(&record));
     assert_eq!(store.manifests().unwrap(), [record]);
 }
+
+#[test]
+fn a_segment_that_is_half_there_is_named_and_what_it_held_is_taken_again() {
+    for (seed, keep) in [(0u64, 0u64), (1, 100), (2, 4096), (3, 40_000), (4, 200_000)] {
+        let home = tempfile::tempdir().unwrap();
+        let mut rng = random(seed);
+        let chunks: Vec<_> = (0..80).map(|_| chunk(&mut rng, 30_000)).collect();
+        let store = open(home.path());
+        put_all(&store, &chunks).unwrap();
+        wait(store.close()).unwrap();
+        drop(store);
+        let file = home.path().join(SEGMENTS_FOLDER).join("000001.redb");
+        let content = fs::read(&file).unwrap();
+        overwrite(&file, &content[..content.len().min(keep as usize)]);
+        let store = open(home.path());
+        let mut lost = Vec::new();
+        for chunk in &chunks {
+            match store.read_chunk(&chunk.id()) {
+                Ok(read) => assert_eq!(read.as_ref(), Some(chunk.bytes())),
+                Err(error) => {
+                    assert!(error.to_string().contains("000001.redb"), "{error}");
+                    lost.push(chunk.clone());
+                }
+            }
+        }
+        assert!(!lost.is_empty(), "{keep} bytes were left of it");
+        put_all(&store, &lost).unwrap();
+        assert_holds(&store, &chunks);
+    }
+}

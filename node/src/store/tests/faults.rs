@@ -283,3 +283,40 @@ fn an_ingest_that_lost_something_says_so_from_then_on() {
         assert!(hurt.flush().await.is_err());
     });
 }
+
+/// While it is set, reading fails.
+#[derive(Debug, Default)]
+struct UnreadableDisk(AtomicBool);
+
+impl Faults for UnreadableDisk {
+    fn before(&self, call: FileCall, _: &Path) -> io::Result<()> {
+        let fails = call == FileCall::Read && self.0.load(Ordering::SeqCst);
+        if fails { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_named_and_gets_over() {
+    let home = tempfile::tempdir().unwrap();
+    // Nothing stays in caches, so that each read is one of the disk.
+    let config = StoreConfig { group_bytes: 256 << 10, index_cache_bytes: 0, segment_bytes: 64 << 20, ..small() };
+    let disk = Arc::new(UnreadableDisk::default());
+    let store = Store::open_with(home.path(), &config, Some(disk.clone())).unwrap();
+    let chunks: Vec<_> = (0..100).map(|at| chunk(&mut random(60 + at), 60_000)).collect();
+    put_all(&store, &chunks).unwrap();
+    disk.0.store(true, Ordering::SeqCst);
+    let mut failed = 0;
+    for chunk in &chunks {
+        match store.read_chunk(&chunk.id()) {
+            Ok(read) => assert_eq!(read.as_ref(), Some(chunk.bytes())),
+            Err(error) => {
+                let words = error.to_string();
+                assert!(words.contains(home.path().to_str().unwrap()) && !words.contains("damaged"), "{words}");
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 0, "no read was one of the disk");
+    disk.0.store(false, Ordering::SeqCst);
+    assert_holds(&store, &chunks);
+}

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use shoal_protocol::hash::ChunkId;
 
 use super::super::in_place::InPlaceWriter;
-use super::super::{FileNumber, FileStamp, IN_PLACE_FILE, KeptChunk, NewFile, ReadError};
+use super::super::{
+    ContentState, Effort, FileNumber, FileStamp, IN_PLACE_FILE, KeptChunk, NewFile, ReadError, Removal,
+};
+use super::content::Sample;
 use super::*;
 
 /// A file of the user, made of these chunks.
@@ -197,17 +200,16 @@ fn a_sweep_takes_what_is_dead_and_nothing_that_is_being_placed() {
     let mut writer = store.in_place_writer();
     let number = young.add(&mut writer, None);
     writer.keep(&young.kept(number)).unwrap();
-    let is_live = |id: &[u8; 32]| live.chunks.iter().any(|chunk| chunk.id().as_bytes() == id);
     let in_place = &store.shared().in_place;
-    let would = in_place.sweep(true, is_live).unwrap();
-    assert_eq!(would.chunks, 30);
-    assert_holds(&store, dead.chunks.iter().chain(&live.chunks).chain(&young.chunks));
-    let swept = in_place.sweep(false, is_live).unwrap();
+    let files = in_place.files().unwrap();
+    let live_file = files.iter().find(|(_, row)| row.path == live.path).unwrap().0;
+    let is_live = |place: &crate::store::in_place::FilePlace| place.file == live_file;
+    let swept = in_place.sweep(|| (), is_live).unwrap();
     assert_eq!((swept.chunks, swept.files), (30, 1));
     assert_holds(&store, live.chunks.iter().chain(&young.chunks));
     assert_eq!(store.holds_chunks(&[dead.chunks[0].id()]).unwrap(), [false]);
     drop(writer);
-    assert_eq!(in_place.sweep(false, is_live).unwrap().chunks, 30);
+    assert_eq!(in_place.sweep(|| (), is_live).unwrap().chunks, 30);
     assert!(dead.path.exists() && young.path.exists(), "files of the user were touched");
 }
 
@@ -227,4 +229,56 @@ fn a_ruined_table_costs_what_lay_in_place_and_no_more() {
     assert_eq!(store.holds_chunks(&[file.chunks[0].id()]).unwrap(), [false]);
     assert_eq!(file.place(&store), 20);
     assert_holds(&store, &file.chunks);
+}
+
+/// A content whose chunks lie in a file of the user, and its record.
+fn publish_in_place(store: &Store, folder: &Path, name: &str, seed: u64) -> (UserFile, Sample) {
+    let content = Sample::random(&mut random(seed), 12);
+    let path = folder.join(name);
+    fs::write(&path, content.chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect::<Vec<_>>()).unwrap();
+    let file = UserFile { path, chunks: content.chunks.clone() };
+    let ingest = store.ingest();
+    content.put_nodes(&ingest);
+    file.place(store);
+    wait(ingest.flush()).unwrap();
+    wait(ingest.record(content.record(ContentState::Complete))).unwrap();
+    (file, content)
+}
+
+#[test]
+fn a_collection_forgets_what_lies_in_place_for_nobody() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (kept, _) = publish_in_place(&store, files.path(), "kept", 21);
+    let (gone, content) = publish_in_place(&store, files.path(), "gone", 22);
+    assert!(wait(store.remove_manifest(content.hash())).unwrap());
+    // Somebody has found them just now, and is about to record them.
+    let hold = store.hold(None);
+    let ids: Vec<_> = gone.chunks.iter().map(VerifiedChunk::id).collect();
+    assert!(store.find_chunks(&ids, &hold).unwrap().into_iter().all(|held| held));
+    wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert_holds(&store, kept.chunks.iter().chain(&gone.chunks));
+    drop(hold);
+    wait(store.collect(Effort::Thorough, true)).unwrap();
+    assert_holds(&store, &gone.chunks);
+    wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert_holds(&store, &kept.chunks);
+    assert!(store.holds_chunks(&ids).unwrap().into_iter().all(|held| !held));
+    assert_eq!(store.shared().in_place.files().unwrap().len(), 1);
+    assert!(gone.path.exists());
+}
+
+#[test]
+fn what_lay_in_place_is_forgotten_when_its_content_is_removed() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (kept, _) = publish_in_place(&store, files.path(), "kept", 23);
+    let (_, content) = publish_in_place(&store, files.path(), "gone", 24);
+    assert_eq!(wait(store.remove_content(content.hash())).unwrap(), Removal::Removed);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while store.shared().in_place.files().unwrap().len() > 1 {
+        assert!(std::time::Instant::now() < deadline, "its rows are still there");
+        std::thread::yield_now();
+    }
+    assert_holds(&store, &kept.chunks);
 }

@@ -197,16 +197,50 @@ fn another_format_version_is_named() {
     for file in [CATALOG_FILE, INDEX_FILE] {
         let home = tempfile::tempdir().unwrap();
         drop(open(home.path()));
-        let database = redb::Database::open(home.path().join(file)).unwrap();
-        let transaction = database.begin_write().unwrap();
-        let table = redb::TableDefinition::<&str, &[u8]>::new("shoal");
-        transaction.open_table(table).unwrap().insert("format", [9, 0, 0, 0].as_slice()).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
+        claim_version(&home.path().join(file), 9);
         let refused = Store::open(home.path(), small()).unwrap_err();
         assert!(
             matches!(&refused, StoreError::Version { found: 9, known: FORMAT_VERSION, file: named } if named.ends_with(file)),
             "{refused}"
         );
     }
+}
+
+#[test]
+fn a_segment_of_another_version_is_named_and_the_rest_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks: Vec<_> = (0..80).map(|at| chunk(&mut random(70 + at), 30_000)).collect();
+    let store = open(home.path());
+    put_all(&store, &chunks).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let newer = segment(home.path(), 1);
+    let mode = newer.metadata().unwrap().permissions();
+    std::fs::set_permissions(&newer, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    claim_version(&newer, 9);
+    std::fs::set_permissions(&newer, mode).unwrap();
+    let store = open(home.path());
+    let mut named = 0;
+    for chunk in &chunks {
+        match store.read_chunk(&chunk.id()) {
+            Ok(read) => assert_eq!(read.as_ref(), Some(chunk.bytes())),
+            Err(error) => {
+                let words = error.to_string();
+                assert!(words.contains("000001.redb") && words.contains("format 9"), "{words}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 0);
+    let more = chunk(&mut random(69), 30_000);
+    put_all(&store, [&more]).unwrap();
+    assert_holds(&store, [&more]);
+}
+
+fn claim_version(file: &Path, version: u8) {
+    let database = redb::Database::open(file).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, &[u8]>::new("shoal");
+    transaction.open_table(table).unwrap().insert("format", [version, 0, 0, 0].as_slice()).unwrap();
+    transaction.commit().unwrap();
 }

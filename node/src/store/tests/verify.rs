@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::super::record::tests::sample;
-use super::super::{CATALOG_FILE, Damage, INDEX_FILE, Watcher};
+use super::super::{CATALOG_FILE, ContentState, Damage, Effort, INDEX_FILE, Watcher};
+use super::content::Sample;
 use super::damage::{flip_in, overwrite, segments};
 use super::*;
 
@@ -158,4 +159,57 @@ fn a_damaged_copy_of_a_record_is_written_anew() {
     assert!(verify(&store, true).damage.iter().all(|damage| damage.mended));
     assert_eq!(verify(&store, false).damage.len(), 0);
     assert_eq!(store.manifests().unwrap()[0].name.as_deref(), Some("easily found"));
+}
+
+#[test]
+fn a_damaged_index_is_built_anew_while_garbage_is_collected() {
+    for seed in 30..36 {
+        let home = tempfile::tempdir().unwrap();
+        let store = open(home.path());
+        let mut rng = random(seed);
+        let kept = Sample::random(&mut rng, 12);
+        let ingest = store.ingest();
+        kept.put(&store, &ingest);
+        wait(ingest.record(kept.record(ContentState::Complete))).unwrap();
+        let garbage: Vec<_> = (0..60).map(|_| chunk(&mut rng, 30_000)).collect();
+        put_all(&store, &garbage).unwrap();
+        drop(ingest);
+        wait(store.close()).unwrap();
+        drop(store);
+        let victim = kept.chunks[below(&mut rng, 12)].id();
+        let bit = below(&mut rng, 32 * 8);
+        assert!(flip_everywhere(&home.path().join(INDEX_FILE), victim.as_bytes(), bit) > 0);
+        let store = open(home.path());
+        std::thread::scope(|scope| {
+            let collecting = scope.spawn(|| {
+                for _ in 0..4 {
+                    // It may be overtaken, or not be able to tell what is needed until the index is built anew.
+                    let _ = wait(store.collect(Effort::Thorough, false));
+                }
+            });
+            verify(&store, true);
+            collecting.join().unwrap();
+        });
+        assert_eq!(verify(&store, true).damage.iter().filter(|damage| !damage.mended).count(), 0);
+        wait(store.collect(Effort::Thorough, false)).unwrap();
+        kept.assert_whole(&store);
+    }
+}
+
+#[test]
+fn a_damaged_row_of_a_segment_has_the_index_built_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks = filled(home.path(), 40);
+    let store = open(home.path());
+    let rows = store.shared().index.segments().unwrap();
+    let usage = store.usage().unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let (number, row) = rows[0];
+    assert!(flip_everywhere(&home.path().join(INDEX_FILE), &row.encode(number), 3) > 0);
+    let store = open(home.path());
+    assert_holds(&store, &chunks);
+    assert!(home.path().join("index.damaged").exists());
+    let again = store.usage().unwrap();
+    assert_eq!((again.chunks, again.payload_bytes), (usage.chunks, usage.payload_bytes));
 }
