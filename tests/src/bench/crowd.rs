@@ -9,11 +9,10 @@ use std::time::Instant;
 use shoal_testnet::cluster::{Cluster, NodeOptions};
 use shoal_testnet::command::FetchOptions;
 use shoal_testnet::content;
-use shoal_testnet::tree::Tree;
 use tokio::task::JoinSet;
 
 use super::BenchError;
-use super::lab::{Lab, Medium, remove};
+use super::lab::{Lab, Medium, remove, same};
 use super::measure::Runs;
 use super::report::{Bar, Row};
 
@@ -77,12 +76,4 @@ async fn all_fetch(cluster: &Cluster, leechers: &[usize], link: &str, folder: &P
 
 fn output(folder: &Path, leecher: usize) -> PathBuf {
     folder.join(format!("fetched-{leecher}"))
-}
-
-fn same(source: &Path, output: &Path) -> Result<(), BenchError> {
-    let read = |path: &Path| Tree::read(path).map_err(BenchError::file(path));
-    match read(source)?.differences(&read(output)?).first() {
-        Some(difference) => Err(BenchError::Differs(difference.clone())),
-        None => Ok(()),
-    }
 }

@@ -1,6 +1,7 @@
 //! One honest provider of 20 MB/s among many that are of no use: what they cost.
 
 use shoal_testnet::cluster::NodeOptions;
+use shoal_testnet::command::FetchOptions;
 use shoal_testnet::content;
 
 use super::BenchError;
@@ -44,7 +45,8 @@ async fn row(lab: &mut Lab, who: &str, behaviours: &[Behaviour], bar: f64) -> Re
         let peers = crowd.iter().map(LyingPeer::address).chain(honest).collect();
         let node = cluster.add(NodeOptions::default()).await?;
         let output = folder.path().join("fetched");
-        let (seconds, fetched) = lab.fetch_from(&cluster, node, &hash, peers, &source, &output).await?;
+        let options = FetchOptions { peers, ..FetchOptions::default() };
+        let (seconds, fetched) = lab.fetch_with(&cluster, node, &hash, &options, &source, &output).await?;
         ours.push(seconds);
         waste.push(fetched.wasted_bytes as f64 / (1 << 20) as f64);
         remove(&output)?;

@@ -132,35 +132,40 @@ impl Lab {
         source: &Path,
         output: &Path,
     ) -> Result<(f64, Fetched), BenchError> {
-        self.fetch_from(cluster, node, what, Vec::new(), source, output).await
+        self.fetch_with(cluster, node, what, &FetchOptions::default(), source, output).await
     }
 
-    /// The same, with peers that are named.
-    pub(super) async fn fetch_from(
+    /// The same, with options.
+    pub(super) async fn fetch_with(
         &self,
         cluster: &Cluster,
         node: usize,
         what: &str,
-        peers: Vec<String>,
+        options: &FetchOptions,
         source: &Path,
         output: &Path,
     ) -> Result<(f64, Fetched), BenchError> {
         let shoal = cluster.node(node).shoal();
-        let options = FetchOptions { peers, ..FetchOptions::default() };
         let started = Instant::now();
-        let fetched = shoal.fetch(what, output, &options).await?;
+        let fetched = shoal.fetch(what, output, options).await?;
         let seconds = started.elapsed().as_secs_f64();
-        let read = |path: &Path| Tree::read(path).map_err(BenchError::file(path));
-        match read(source)?.differences(&read(output)?).first() {
-            Some(difference) => Err(BenchError::Differs(difference.clone())),
-            None => Ok((seconds, fetched)),
-        }
+        same(source, output)?;
+        Ok((seconds, fetched))
     }
 
     /// Ends a node and removes its home: the next run begins with a fresh one.
     pub(super) async fn discard(&self, cluster: &mut Cluster, node: usize) -> Result<(), BenchError> {
         cluster.kill(node).await?;
         remove(cluster.node(node).home())
+    }
+}
+
+/// Compares what was fetched with what was published.
+pub(super) fn same(source: &Path, output: &Path) -> Result<(), BenchError> {
+    let read = |path: &Path| Tree::read(path).map_err(BenchError::file(path));
+    match read(source)?.differences(&read(output)?).first() {
+        Some(difference) => Err(BenchError::Differs(difference.clone())),
+        None => Ok(()),
     }
 }
 

@@ -9,14 +9,17 @@ mod collect;
 mod crowd;
 mod delta;
 mod error;
+mod far;
 mod fetch;
 mod floors;
 mod hostile;
 mod lab;
+mod latency;
 mod limited;
 mod measure;
 mod memory;
 mod options;
+mod peers;
 mod publish;
 mod raw_stream;
 mod report;
@@ -31,6 +34,7 @@ pub use error::BenchError;
 pub use options::{Figure, Options};
 pub use report::{Report, Row, Verdict};
 
+use fetch::Copies;
 use lab::{Lab, Medium};
 
 /// Measures what was asked for; `notes` takes a line for each thing that is begun.
@@ -45,12 +49,16 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
         lab.note(notes, &format!("measuring: {}", figure.title()));
         let rows = match figure {
             Figure::Fetch => {
-                let mut rows = fetch::measure(&mut lab, Medium::Memory).await?;
-                rows.extend(fetch::measure(&mut lab, Medium::Disk).await?);
+                let mut rows = fetch::measure(&mut lab, Medium::Memory, Copies::Two).await?;
+                rows.extend(fetch::measure(&mut lab, Medium::Disk, Copies::Two).await?);
+                rows.extend(fetch::measure(&mut lab, Medium::Memory, Copies::One).await?);
                 rows
             }
             Figure::RawStream => vec![raw_stream::measure(&lab).await?],
             Figure::Limited => limited::measure(&mut lab).await?,
+            Figure::Far => far::measure(&mut lab).await?,
+            Figure::Latency => latency::measure(&mut lab).await?,
+            Figure::Peers => peers::measure(&mut lab).await?,
             Figure::Hostile => hostile::measure(&mut lab).await?,
             Figure::Delta => delta::measure(&mut lab).await?,
             Figure::Crowd => crowd::measure(&mut lab).await?,

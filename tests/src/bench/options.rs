@@ -38,8 +38,14 @@ pub enum Figure {
     Fetch,
     /// The raw transfer stream against plain rustls
     RawStream,
-    /// Four providers of 20 MB/s each, and of 5 to 40
+    /// Four providers of 20 MB/s each, and of 5 to 40; one that comes late or leaves early
     Limited,
+    /// One provider over 500 Mbit/s with 200 ms round trip
+    Far,
+    /// 1 KiB and 1 MiB, with and without a connection
+    Latency,
+    /// Resident memory with fifty peers
+    Peers,
     /// One seeder and eight leechers that begin at once, 20 MB/s each
     Crowd,
     /// One honest provider among silent, dripping and lying ones
@@ -75,6 +81,9 @@ impl Figure {
             Self::Fetch => "fetch from one provider",
             Self::RawStream => "raw transfer stream",
             Self::Limited => "four limited providers",
+            Self::Far => "a long line",
+            Self::Latency => "small contents",
+            Self::Peers => "fifty peers",
             Self::Crowd => "flash crowd",
             Self::Hostile => "one honest provider among others",
             Self::Delta => "the next version",
