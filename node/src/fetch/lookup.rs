@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use shoal_protocol::hash::DiscoveryKey;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 
 use crate::network::{Network, NetworkError, Provider};
 
 /// The pause after the first look-up; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause, when this node hears that there is another provider.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -21,6 +24,10 @@ pub(super) struct Lookup {
     pause: Duration,
     /// Nodes that can be asked. More of them are a reason to ask again at once.
     dht_peers: watch::Receiver<usize>,
+    /// Whose records others leave at this node. One of this key is a reason to ask soon: the look-up starts with them.
+    records: broadcast::Receiver<DiscoveryKey>,
+    /// When the last look-up was over.
+    ended: Instant,
 }
 
 #[derive(Debug)]
@@ -31,8 +38,8 @@ enum State {
 
 impl Lookup {
     pub(super) fn new(network: Network, key: DiscoveryKey) -> Self {
-        let dht_peers = network.dht_peers();
-        Self { network, key, state: State::Resting(Instant::now()), pause: FIRST_PAUSE, dht_peers }
+        let (dht_peers, records, ended) = (network.dht_peers(), network.records(), Instant::now());
+        Self { network, key, state: State::Resting(ended), pause: FIRST_PAUSE, dht_peers, records, ended }
     }
 
     /// How many nodes this one knows to ask.
@@ -47,7 +54,8 @@ impl Lookup {
                 State::Running(providers) => match providers.recv().await {
                     Some(provider) => return Ok(provider),
                     None => {
-                        self.state = State::Resting(Instant::now() + self.pause);
+                        self.ended = Instant::now();
+                        self.state = State::Resting(self.ended + self.pause);
                         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     }
                 },
@@ -56,10 +64,26 @@ impl Lookup {
                     tokio::select! {
                         () = tokio::time::sleep_until((*until).into()) => {}
                         Ok(_) = self.dht_peers.wait_for(|peers| *peers > knew) => {}
+                        () = heard(&mut self.records, self.key) => {
+                            *until = (*until).min(self.ended + SHORTEST_PAUSE);
+                            continue;
+                        }
                     }
                     self.state = State::Running(self.network.find_providers(self.key).await?);
                 }
             }
+        }
+    }
+}
+
+/// Waits until another node leaves a record of this key here.
+async fn heard(records: &mut broadcast::Receiver<DiscoveryKey>, key: DiscoveryKey) {
+    loop {
+        match records.recv().await {
+            Ok(other) if other != key => {}
+            // What was missed may have been this key.
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
         }
     }
 }

@@ -27,7 +27,7 @@ mod tls;
 mod transport;
 
 use shoal_protocol::hash::DiscoveryKey;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use command::Command;
 
@@ -49,6 +49,7 @@ pub struct Network {
     transfer_protocol: String,
     addresses: watch::Receiver<Vec<Address>>,
     dht_peers: watch::Receiver<usize>,
+    records: broadcast::Sender<DiscoveryKey>,
 }
 
 impl Network {
@@ -67,6 +68,7 @@ impl Network {
             transfer_protocol,
             addresses: started.addresses,
             dht_peers: started.dht_peers,
+            records: started.records,
         };
         Ok((network, started.inbound))
     }
@@ -85,6 +87,12 @@ impl Network {
     /// How many peers the DHT's routing table has, and when that changes. 0: this node knows nobody yet.
     pub fn dht_peers(&self) -> watch::Receiver<usize> {
         self.dht_peers.clone()
+    }
+
+    /// The keys of which other nodes leave provider records here, from now on: a reason to look these keys up again.
+    /// Whoever is slow to listen misses some.
+    pub fn records(&self) -> broadcast::Receiver<DiscoveryKey> {
+        self.records.subscribe()
     }
 
     /// Opens a transfer stream to a peer, dialling it first if need be, on the best connection that can be had: TCP

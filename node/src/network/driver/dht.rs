@@ -173,8 +173,12 @@ impl Driver {
         match event {
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
                 // Its provider is the peer that sent it: Kademlia has checked that.
-                if let Err(e) = self.swarm.behaviour_mut().kad.store_mut().add_provider(record) {
-                    tracing::debug!(error = %e, "not keeping a provider record");
+                let key = <[u8; 32]>::try_from(record.key.as_ref()).map(DiscoveryKey::from_bytes);
+                match (self.swarm.behaviour_mut().kad.store_mut().add_provider(record), key) {
+                    (Err(e), _) => tracing::debug!(error = %e, "not keeping a provider record"),
+                    // An error means that nobody listens.
+                    (Ok(()), Ok(key)) => drop(self.records.send(key)),
+                    (Ok(()), Err(_)) => {}
                 }
             }
             kad::Event::OutboundQueryProgressed { id, result, stats, step } => match result {

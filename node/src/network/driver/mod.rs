@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use libp2p::swarm::Swarm;
 use libp2p::{Multiaddr, PeerId as LibPeerId, kad};
-use tokio::sync::{mpsc, watch};
+use shoal_protocol::hash::DiscoveryKey;
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::announce::Schedule;
 use super::behaviour::Behaviour;
@@ -30,6 +31,8 @@ use peers::{Peers, Protocols};
 
 /// How long connections are given to close when the network shuts down.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// Keys that whoever listens for records may be behind; those beyond are lost on them.
+const RECORD_QUEUE: usize = 256;
 /// How long the timer sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,7 @@ pub(super) struct Started {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) addresses: watch::Receiver<Vec<Address>>,
     pub(super) dht_peers: watch::Receiver<usize>,
+    pub(super) records: broadcast::Sender<DiscoveryKey>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
 }
 
@@ -53,6 +57,7 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Started, NetworkError
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (addresses_sender, addresses) = watch::channel(Vec::new());
     let (dht_peers_sender, dht_peers) = watch::channel(0);
+    let (records, _) = broadcast::channel(RECORD_QUEUE);
     let now = Instant::now();
     let mut driver = Driver {
         swarm,
@@ -68,10 +73,11 @@ pub(super) async fn start(config: NetworkConfig) -> Result<Started, NetworkError
         announce: config.announce.into_iter().map(|address| address.without_peer().into_libp2p()).collect(),
         addresses: addresses_sender,
         dht_peers: dht_peers_sender,
+        records: records.clone(),
     };
     driver.update_addresses();
     tokio::spawn(driver.run());
-    Ok(Started { commands, addresses, dht_peers, inbound })
+    Ok(Started { commands, addresses, dht_peers, records, inbound })
 }
 
 struct Driver {
@@ -91,6 +97,8 @@ struct Driver {
     announce: Vec<Multiaddr>,
     addresses: watch::Sender<Vec<Address>>,
     dht_peers: watch::Sender<usize>,
+    /// Keys of which another node has just left a provider record here.
+    records: broadcast::Sender<DiscoveryKey>,
 }
 
 impl Driver {

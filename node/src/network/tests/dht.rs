@@ -95,6 +95,17 @@ async fn a_question_before_joining_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_another_node_leaves_here_is_heard_of() {
+    let middle = start(config(&[])).await;
+    let mut records = middle.network.records();
+    let provider = joined(&[&middle]).await;
+    within(provider.network.announce(key(1))).await.unwrap();
+    assert_eq!(within(records.recv()).await.unwrap(), key(1));
+    let mut found = middle.network.find_providers(key(1)).await.unwrap();
+    assert_eq!(within(found.recv()).await.unwrap().peer, provider.peer());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bootstrap_address_needs_no_peer_id() {
     let first = start(config(&[])).await;
     let mut second = config(&[]);
