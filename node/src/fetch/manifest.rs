@@ -59,6 +59,8 @@ pub(super) struct ManifestCursor {
     root: Option<Root>,
     stage: Stage,
     asked: HashSet<NodeId>,
+    /// Leaves of chunks that have been handed out.
+    leaves: usize,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ enum Stage {
 
 impl ManifestCursor {
     pub(super) fn new(hash: ContentHash, extent: Extent) -> Self {
-        Self { hash, extent, root: None, stage: Stage::Root, asked: HashSet::new() }
+        Self { hash, extent, root: None, stage: Stage::Root, asked: HashSet::new(), leaves: 0 }
     }
 
     /// Whether the next step would hand out chunks: the caller may want to pause there.
@@ -180,10 +182,15 @@ impl ManifestCursor {
                     }
                 },
                 Stage::Chunks(walk) => match walk.step().map_err(malformed)? {
-                    Step::Leaf(leaf) => return Ok(ManifestStep::Chunks(leaf)),
+                    Step::Leaf(leaf) => {
+                        self.leaves += 1;
+                        return Ok(ManifestStep::Chunks(leaf));
+                    }
                     Step::Done => self.stage = Stage::Done,
                     Step::Need(_) => {
-                        let ids = walk.needs(READ_AHEAD);
+                        // Few at first: the first chunks wait for the first leaf, and whoever has it may be the only
+                        // one, with many who ask.
+                        let ids = walk.needs((1 + self.leaves).min(READ_AHEAD));
                         return Ok(self.demand(ids));
                     }
                 },

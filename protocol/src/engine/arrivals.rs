@@ -244,7 +244,7 @@ impl Engine {
         let mut answers = false;
         for id in ids {
             if found.nodes.remove(id) {
-                self.nodes.drop_asked(id, session, true);
+                self.nodes.drop_asked(id, session, true, now);
                 answers = true;
             }
         }

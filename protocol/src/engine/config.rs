@@ -24,7 +24,9 @@ pub struct EngineConfig {
     /// Window of a session of which nothing is known. Default 1 MiB: a small file comes in one round trip, and a liar
     /// costs no more.
     pub initial_window_bytes: u64,
-    /// The smallest window, for a slow session. Default 512 KiB: two of the longest chunks.
+    /// The smallest window, for a slow session. Default 192 KiB: three chunks of the length that is aimed at; one of the
+    /// longest is asked for all the same. More would lie in the queue of whoever serves many, and be asked of nobody
+    /// else.
     pub min_window_bytes: u64,
     /// The largest window. Default 32 MiB: 1 Gbit/s × 200 ms is 25 MB.
     pub max_window_bytes: u64,
@@ -56,7 +58,7 @@ impl Default for EngineConfig {
             look_ahead_bytes: 8192 * MIB,
             look_ahead_chunks: 65_536,
             initial_window_bytes: MIB,
-            min_window_bytes: MIB / 2,
+            min_window_bytes: MIB * 3 / 16,
             max_window_bytes: 32 * MIB,
             budget_bytes: 64 * MIB,
             queue_time: Duration::from_millis(100),

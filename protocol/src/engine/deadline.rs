@@ -99,7 +99,7 @@ impl Engine {
     }
 
     fn rest(&mut self, id: SessionId, health: Health, tell: bool, now: Duration) {
-        self.withdraw(id, tell);
+        self.withdraw(id, tell, now);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.rest(health);
             session.settle(Wait::NothingToAsk, now);
@@ -115,7 +115,7 @@ impl Engine {
 
     /// Forgets a session; what was in flight from it goes to others. False if there is no such session.
     pub(super) fn remove(&mut self, id: SessionId, reason: Option<CloseReason>, now: Duration) -> bool {
-        self.withdraw(id, false);
+        self.withdraw(id, false, now);
         let Some(mut session) = self.sessions.remove(&id) else {
             return false;
         };
@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// Takes everything back that is in flight from a session.
-    fn withdraw(&mut self, id: SessionId, tell: bool) {
+    fn withdraw(&mut self, id: SessionId, tell: bool, now: Duration) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -144,7 +144,7 @@ impl Engine {
         }
         for node in std::mem::take(&mut session.nodes) {
             session.taken_back += crate::wire::MAX_NODE_BYTES as u64;
-            self.nodes.drop_asked(&node, id, false);
+            self.nodes.drop_asked(&node, id, false, now);
         }
         taken.sort_unstable();
         for index in taken {

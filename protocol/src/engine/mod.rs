@@ -59,6 +59,11 @@ use pauses::Pauses;
 use session::{Health, Session};
 use waste::Waste;
 
+/// Layout that is asked for before anything has come, …
+const FIRST_LAYOUT_BYTES: u64 = 32 * 1024 * 1024;
+/// … and how much more with each byte that has.
+const LAYOUT_GROWTH: u64 = 64;
+
 /// Decides, for one fetch, what to ask of which session. See the [module](self) for how to drive it.
 #[derive(Debug)]
 pub struct Engine {
@@ -198,7 +203,12 @@ impl Engine {
             Order::Sequential => table.span_chunks() * (table.layout_bytes / table.layout_chunks.max(1)),
         };
         let groups = self.config.look_ahead_chunks / 4;
-        ahead_bytes < self.config.look_ahead_bytes
+        let most = match self.config.order {
+            // All leaves at once would come from the only one who has them, to everybody, before the first chunk does.
+            Order::RarestFirst => FIRST_LAYOUT_BYTES.saturating_add(self.received_bytes.saturating_mul(LAYOUT_GROWTH)),
+            Order::Sequential => u64::MAX,
+        };
+        ahead_bytes < self.config.look_ahead_bytes.min(most)
             && table.missing_chunks < self.config.look_ahead_chunks
             && (table.group_count() as u64) < groups.max(1)
     }

@@ -1,7 +1,9 @@
 //! Manifest nodes that are wanted: few, small, and everything waits for them, so they go first and are raced.
 //!
-//! A node is asked of one session that has proven itself, or of two that have not; every `node_hedge` without an
-//! answer doubles the number. Who says that it has no such node is not asked again until everybody has said so.
+//! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` without an
+//! answer doubles the number. Leechers are asked before those who hold everything: a crowd must not fetch all of the
+//! manifest from a lone seeder. Who says that it has no such node makes room for another, and is asked again a while
+//! later: leechers get nodes, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,17 +17,49 @@ use crate::hash::NodeId;
 const PER_SESSION: usize = 16;
 /// Nodes in one WANT_NODES.
 const PER_MESSAGE: usize = crate::wire::MAX_NODE_IDS;
-/// How long after everybody refused a node the question is put again: a leecher may have it by then.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after a session refused a node it is asked again: a leecher may have it by then. Doubles each time, …
+const ASK_AGAIN: Duration = Duration::from_millis(125);
+/// … up to this.
+const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(1);
+
+/// How many have to refuse a node before it is asked of those who hold everything.
+const REFUSALS_BEFORE_FULL: usize = 3;
 
 #[derive(Debug, Clone, Default)]
 struct NodeWant {
     asked: BTreeSet<SessionId>,
-    refused: BTreeSet<SessionId>,
+    refused: BTreeMap<SessionId, Refusal>,
     /// To how many sessions it should be in flight.
     copies: usize,
-    /// When more are asked.
+    /// When more are asked, unless an answer comes.
     hedge_at: Option<Duration>,
+}
+
+/// A session has no such node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refusal {
+    /// How often it has said so.
+    times: u32,
+    /// When it is asked again.
+    until: Duration,
+}
+
+impl NodeWant {
+    fn refusals(&self, session: &SessionId) -> u32 {
+        self.refused.get(session).map_or(0, |refusal| refusal.times)
+    }
+
+    /// Whether a session may be asked, as far as what it has said goes.
+    fn may_ask(&self, session: &SessionId, now: Duration) -> bool {
+        !self.asked.contains(session) && self.refused.get(session).is_none_or(|refusal| refusal.until <= now)
+    }
+
+    /// When to look again whom to ask.
+    fn due(&self, now: Duration) -> Option<Duration> {
+        let refused = self.refused.values().map(|refusal| refusal.until).filter(|until| *until > now);
+        let refused = if self.asked.len() < self.copies { refused.min() } else { None };
+        [self.hedge_at, refused].into_iter().flatten().min()
+    }
 }
 
 /// The wanted nodes.
@@ -62,15 +96,20 @@ impl NodeWants {
     }
 
     /// The session will not answer; if `refused`, because it has no such node.
-    pub(super) fn drop_asked(&mut self, id: &NodeId, session: SessionId, refused: bool) {
+    pub(super) fn drop_asked(&mut self, id: &NodeId, session: SessionId, refused: bool, now: Duration) {
         let Some(want) = self.wants.get_mut(id) else {
             return;
         };
         want.asked.remove(&session);
-        if refused {
-            want.refused.insert(session);
+        if want.asked.is_empty() {
+            want.hedge_at = None;
         }
-        if want.asked.is_empty() && !self.line.contains(id) {
+        if refused {
+            let refusal = want.refused.entry(session).or_default();
+            refusal.until = now + ASK_AGAIN.saturating_mul(1 << refusal.times.min(8)).min(ASK_AGAIN_AT_MOST);
+            refusal.times += 1;
+        }
+        if !self.line.contains(id) {
             self.line.push(*id);
         }
         self.changed = true;
@@ -81,10 +120,6 @@ impl NodeWants {
         for want in self.wants.values_mut() {
             want.refused.remove(&session);
         }
-    }
-
-    fn next_hedge(&self) -> Option<Duration> {
-        self.wants.values().filter_map(|want| want.hedge_at).min()
     }
 }
 
@@ -111,12 +146,14 @@ impl Engine {
         }
     }
 
-    /// True if the node is in flight to as many sessions as it should be.
+    /// True if the node is in flight.
     fn ask_node(&mut self, id: NodeId, asks: &mut BTreeMap<SessionId, Vec<NodeId>>, now: Duration) -> bool {
         let usual = self.usual_rate();
         let Some(want) = self.nodes.wants.get_mut(&id) else {
             return true;
         };
+        // Who holds a part has some of the nodes, too, and fewer who ask; who holds everything has them for sure.
+        let ask_full = want.refused.len() >= REFUSALS_BEFORE_FULL;
         let mut able: Vec<_> = self
             .sessions
             .iter()
@@ -126,19 +163,24 @@ impl Engine {
                     Health::Probing => session.is_idle(),
                     Health::Busy { .. } | Health::BackOff { .. } => false,
                 };
-                room && session.gives_nodes && !want.asked.contains(id) && !want.refused.contains(id)
+                room && session.gives_nodes && want.may_ask(id, now)
             })
             .map(|(id, session)| {
                 let slow = session.silence(now) > self.config.node_hedge;
-                (slow, !session.is_proven(), session.nodes.len(), session.drain_time(usual, now), *id)
+                let unknown = !session.is_proven() && session.holding.is_empty();
+                let busiest = session.holding.is_full() != ask_full;
+                let load = (session.nodes.len(), session.drain_time(usual, now));
+                (slow, unknown, want.refusals(id), busiest, load, *id)
             })
             .collect();
         able.sort_unstable();
         if want.copies == 0 {
-            let proven = able.first().is_some_and(|(slow, unproven, ..)| !slow && !unproven);
+            let proven = able.first().is_some_and(|(slow, unknown, ..)| !slow && !unknown);
             want.copies = if proven { 1 } else { 2 };
         }
-        let lacking = want.copies.saturating_sub(want.asked.len());
+        // Each that has no such node is a reason to ask more at once.
+        let copies = want.copies.max(want.refused.len().min(REFUSALS_BEFORE_FULL));
+        let lacking = copies.saturating_sub(want.asked.len());
         for (.., session) in able.into_iter().take(lacking) {
             want.asked.insert(session);
             asks.entry(session).or_default().push(id);
@@ -147,33 +189,33 @@ impl Engine {
                 session.nodes.insert(id);
             }
         }
-        let all_refused = want.asked.is_empty() && !want.refused.is_empty();
-        let again = now + if all_refused { ASK_AGAIN } else { self.config.node_hedge };
-        want.hedge_at = Some(again);
-        let asked = !want.asked.is_empty();
-        self.arm(again);
-        asked
+        if !want.asked.is_empty() {
+            want.hedge_at.get_or_insert(now + self.config.node_hedge);
+        }
+        let (due, is_asked) = (want.due(now), !want.asked.is_empty());
+        if let Some(due) = due {
+            self.arm(due);
+        }
+        is_asked
     }
 
-    /// Nodes that have waited long enough are asked of more sessions; gives when the next one will have.
+    /// Nodes that have waited long enough are asked of more sessions, or of the same again; gives when the next one
+    /// will have.
     pub(super) fn hedge_nodes(&mut self, now: Duration) -> Option<Duration> {
         let everybody = self.sessions.len();
         let wants = &mut self.nodes;
         for (id, want) in &mut wants.wants {
-            if want.hedge_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            want.hedge_at = None;
-            if want.asked.is_empty() {
-                want.refused.clear();
-            } else {
+            if want.hedge_at.is_some_and(|at| at <= now) {
+                want.hedge_at = None;
                 want.copies = (want.copies * 2).min(everybody.max(1));
             }
-            if !wants.line.contains(id) {
-                wants.line.push(*id);
+            if want.asked.len() < want.copies {
+                if !wants.line.contains(id) {
+                    wants.line.push(*id);
+                }
+                wants.changed = true;
             }
-            wants.changed = true;
         }
-        wants.next_hedge()
+        wants.wants.values().filter_map(|want| want.due(now)).min()
     }
 }

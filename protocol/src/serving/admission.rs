@@ -83,7 +83,9 @@ impl ServingPolicy {
         if places == usize::MAX {
             return true;
         }
-        let ahead = self.tickets.ahead_of(peer, now);
+        // Half of the places are kept for those who have been told to come again; the others are whoever's comes first,
+        // or they would lie idle while many are away.
+        let ahead = self.tickets.ahead_of(peer, now).min(places / 2);
         if self.active.len() + ahead >= places {
             let may_go = self.who_gives_way();
             match may_go.first() {

@@ -34,6 +34,7 @@ impl World {
             engine: Engine::new(config, seed),
             timer: None,
             walk: None,
+            leaves: 0,
             asked: Default::default(),
             looked_at: u64::MAX,
             layout_done: false,
@@ -75,6 +76,7 @@ impl World {
             match walk.step() {
                 Ok(Step::Leaf(leaf)) => {
                     let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
+                    fetch.leaves += 1;
                     let held = |at: usize| peer.store.held.contains(ChunkIndex(leaf.first + at as u64));
                     fetch.engine.handle_layout(ChunkIndex(leaf.first), &lens, &held, now);
                 }
@@ -84,7 +86,7 @@ impl World {
                 }
                 Ok(Step::Need(_)) => {
                     let mut fed = false;
-                    for id in walk.needs(READ_AHEAD) {
+                    for id in walk.needs((1 + fetch.leaves).min(READ_AHEAD)) {
                         if let Some(place) = is_held(self.content.place(&id)) {
                             if let Some((_, bytes)) = self.content.nodes.get(place as usize) {
                                 fed |= walk.feed(id, bytes).is_ok();

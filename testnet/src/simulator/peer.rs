@@ -72,6 +72,8 @@ pub(super) struct Fetch {
     pub(super) engine: Engine,
     pub(super) timer: Option<Nanos>,
     pub(super) walk: Option<ChunkWalk>,
+    /// Leaves of the chunk list that it has handed to the engine.
+    pub(super) leaves: usize,
     pub(super) asked: BTreeSet<NodeId>,
     pub(super) layout_done: bool,
     /// Channels that are open or being dialled.

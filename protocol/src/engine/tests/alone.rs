@@ -7,15 +7,15 @@ use super::world::node;
 use crate::availability::{AvailabilityPart, ChunkRange, PartChunks};
 
 const LEN: u32 = 100_000;
-const A: SessionId = SessionId(1);
-const B: SessionId = SessionId(2);
+pub(super) const A: SessionId = SessionId(1);
+pub(super) const B: SessionId = SessionId(2);
 
-fn at(millis: u64) -> Duration {
+pub(super) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// An engine that wants so many chunks, and sessions that hold them all.
-fn engine(chunks: u64, sessions: &[SessionId]) -> Engine {
+pub(super) fn engine(chunks: u64, sessions: &[SessionId]) -> Engine {
     let mut engine = Engine::new(EngineConfig::default(), 1);
     engine.set_chunk_count(chunks, at(0));
     engine.handle_layout(ChunkIndex(0), &vec![LEN; chunks as usize], &|_| false, at(0));
@@ -28,7 +28,7 @@ fn engine(chunks: u64, sessions: &[SessionId]) -> Engine {
     engine
 }
 
-fn actions(engine: &mut Engine, now: Duration) -> Vec<Action> {
+pub(super) fn actions(engine: &mut Engine, now: Duration) -> Vec<Action> {
     std::iter::from_fn(|| engine.poll(now)).collect()
 }
 
@@ -326,24 +326,6 @@ fn what_is_held_by_other_means_is_cancelled() {
 }
 
 #[test]
-fn a_node_is_raced_and_asked_for_again_where_it_was_refused() {
-    let mut engine = engine(0, &[A, B]);
-    engine.handle_opened(SessionId(3), at(0));
-    engine.want_node(node(1), at(0));
-    let ask = |session| Action::WantNodes { session, ids: vec![node(1)] };
-    assert_eq!(actions(&mut engine, at(0)), [ask(A), ask(B)], "nobody has proven anything: two at once");
-    assert_eq!(actions(&mut engine, at(250)), [ask(SessionId(3))], "and more when they do not answer");
-    for session in [A, B, SessionId(3)] {
-        engine.handle_no_nodes(session, &[node(1)], at(300));
-    }
-    assert_eq!(actions(&mut engine, at(300)), []);
-    assert_eq!(actions(&mut engine, at(1300)).len(), 3, "by now somebody may have it");
-    assert!(engine.handle_node(B, &node(1), 100, at(1310)));
-    assert!(!engine.handle_node(A, &node(1), 100, at(1311)));
-    assert_eq!(engine.progress().node_bytes, 100);
-}
-
-#[test]
 fn who_is_on_probation_has_one_chance_with_one_chunk() {
     let mut engine = engine(40, &[]);
     let part = AvailabilityPart { start: ChunkIndex(0), count: 40, chunks: PartChunks::All };
@@ -357,16 +339,6 @@ fn who_is_on_probation_has_one_chance_with_one_chunk() {
     let first = wanted(&actions(&mut engine, at(6000)), B)[0];
     chunk(&mut engine, B, first, 6010);
     assert_eq!(wanted(&actions(&mut engine, at(6010)), B).len(), 10, "it is asked like any other again");
-}
-
-#[test]
-fn who_has_no_nodes_is_asked_for_none() {
-    let mut engine = engine(0, &[]);
-    engine.handle_newcomer(A, Newcomer { gives_nodes: false, ..Newcomer::default() }, at(0));
-    engine.want_node(node(1), at(0));
-    assert_eq!(actions(&mut engine, at(0)), []);
-    engine.handle_opened(B, at(1));
-    assert_eq!(actions(&mut engine, at(1)), [Action::WantNodes { session: B, ids: vec![node(1)] }]);
 }
 
 #[test]

@@ -127,3 +127,21 @@ fn more_peers_than_places_are_told_so_and_get_their_turn() {
     assert!(world.requesters.values().filter(|requester| requester.busy > 0).count() > places);
     assert!(world.total > 118 * MB);
 }
+
+#[test]
+fn places_are_not_kept_empty_for_those_who_are_away() {
+    let mut world = World::new(ServingConfig::new(Some(20 * MB)), 7);
+    let peers = 3 * world.policy.places() as u64;
+    for peer in 0..=peers {
+        world.open(peer, peer, 0, Reads::AtOnce);
+    }
+    (0..peers).for_each(|peer| world.want(SessionId(peer), &[run(peer, 1)]));
+    world.run_for(2 * SECOND, |_| {});
+    let busy = world.requesters.values().filter(|requester| requester.busy > 0).count();
+    assert!(busy as u64 > peers / 2 && world.policy.active.is_empty(), "{busy} were told to come again");
+    // Nobody is there: who comes now is served.
+    world.want(SessionId(peers), &[run(peers, 1)]);
+    world.run_for(SECOND / 2, |_| {});
+    let late = &world.requesters[&SessionId(peers)];
+    assert_eq!((late.busy, late.chunks.len()), (0, 1));
+}
