@@ -167,6 +167,7 @@ struct Begun {
 impl Starting<'_> {
     async fn run(&mut self, tell: &mut (dyn FnMut(&str) + Send)) -> Result<(), StandingError> {
         self.state.save(&self.options.folder)?;
+        self.learn().await?;
         let missing: Vec<usize> =
             (0..self.state.nodes.len()).filter(|node| self.node(*node).is_some_and(|n| n.mark().is_none())).collect();
         let alive = self.state.nodes.len() - missing.len();
@@ -189,6 +190,21 @@ impl Starting<'_> {
             tell(&format!("{name} is ready: process {pid}"));
         }
         self.connected().await
+    }
+
+    /// Asks nodes that run where they listen, if that was not written down: whoever started them died before. Without
+    /// it nobody could join through them.
+    async fn learn(&mut self) -> Result<(), StandingError> {
+        for node in self.state.nodes.iter_mut().filter(|node| node.mark().is_some() && node.addresses.is_empty()) {
+            let asked = super::look::Asked::new(&node.home);
+            let what = format!("{}, which runs already, to say where it listens", node.name);
+            let identity = wait::until(&what, READY_DEADLINE, || async {
+                Ok(asked.status().await.map(|status| status.identity).filter(|identity| !identity.addresses.is_empty()))
+            });
+            let identity = identity.await?;
+            (node.peer_id, node.addresses) = (identity.peer_id, identity.addresses);
+        }
+        self.state.save(&self.options.folder)
     }
 
     fn node(&self, index: usize) -> Option<&NodeState> {
