@@ -273,7 +273,7 @@ impl Shared {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         match index.and(segments).and(catalog).and(in_place) {
             // Nothing that was acknowledged depends on it, and the next start puts right what was not closed cleanly.
-            Err(error) if error.is_refusal() => {
+            Err(error) if error.is_refusal() || error.is_damage() => {
                 tracing::warn!(%error, "a file was not closed cleanly");
                 Ok(())
             }
