@@ -322,8 +322,7 @@ pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) 
     let mut collected =
         Collected { live_bytes: all.iter().map(|share| share.live_bytes).sum(), ..Collected::default() };
     let garbage: u64 = all.iter().map(Share::garbage_bytes).sum();
-    let chosen = choose(all, effort);
-    seal(shared, news, &chosen)?;
+    let chosen = seal(shared, news, choose(all, effort))?;
     shared.collector.step();
     if shared.heals() != heals {
         // For a moment the index did not know what it had held in memory only, and the marks may lack that.
@@ -344,10 +343,6 @@ pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) 
     let mut emptier = Emptier::new(shared, news, &marks, &mut pace);
     let (mut failed, mut gone) = (None, 0u64);
     for share in &chosen {
-        // Where groups are still written, nothing can be emptied.
-        if shared.index.segment(share.number)?.state != SegmentState::Complete {
-            continue;
-        }
         match emptier.empty(share.number) {
             Ok(emptied) => {
                 collected.count(share, emptied.moved_bytes);
@@ -377,9 +372,10 @@ pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) 
     }
 }
 
-/// Lets no more groups be added to those of the segments that take groups, if no writer has them just now.
-fn seal(shared: &Shared, news: &SyncSender<News>, chosen: &[Share]) -> Result<(), StoreError> {
-    for share in chosen {
+/// Lets no more groups be added to those of the segments that take groups, if no writer has them just now. Gives back those
+/// that take none any more: any other may be what is copied into from now on, and of its copies the marks know nothing.
+fn seal(shared: &Shared, news: &SyncSender<News>, mut chosen: Vec<Share>) -> Result<Vec<Share>, StoreError> {
+    for share in &chosen {
         let row = shared.index.segment(share.number)?;
         if row.state != SegmentState::Open {
             continue;
@@ -394,5 +390,9 @@ fn seal(shared: &Shared, news: &SyncSender<News>, chosen: &[Share]) -> Result<()
             }
         }
     }
-    settled_news(news)
+    settled_news(news)?;
+    let rows = shared.index.segments()?;
+    let is_complete = |number| rows.iter().any(|(at, row)| *at == number && row.state == SegmentState::Complete);
+    chosen.retain(|share| is_complete(share.number));
+    Ok(chosen)
 }

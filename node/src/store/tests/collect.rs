@@ -1,6 +1,7 @@
 //! Collecting garbage: what is needed stays, what is not goes, whatever happens meanwhile.
 
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::backend::FileCall;
 use super::super::{ContentState, Effort, ReadError, Removal};
@@ -26,12 +27,12 @@ fn what_a_record_leads_to_stays_and_the_rest_goes() {
     let (kept, gone) = (Sample::random(&mut rng, 40), Sample::random(&mut rng, 120));
     kept.publish(&store);
     gone.publish(&store);
-    let before = disk_bytes(home.path());
+    let (before, segments) = (disk_bytes(home.path()), store.usage().unwrap().segments);
     let dry = wait(store.collect(THOROUGH, true)).unwrap();
     assert_eq!((dry.reclaimed_bytes, dry.garbage_bytes), (0, 0), "nothing is garbage yet: {dry:?}");
     assert!(wait(store.remove_manifest(gone.hash())).unwrap());
     let dry = wait(store.collect(THOROUGH, true)).unwrap();
-    assert_eq!(disk_bytes(home.path()), before, "a dry run changes nothing");
+    assert_eq!(store.usage().unwrap().segments, segments, "a dry run changes nothing");
     assert!(dry.reclaimed_bytes >= gone.bytes() * 9 / 10, "{dry:?}");
     let collected = collect(&store);
     assert!(collected.reclaimed_bytes > 0 && collected.dropped_segments + collected.rewritten_segments > 3);
@@ -303,4 +304,48 @@ fn a_manifest_that_repeats_itself_is_gone_through_once() {
     wait(store.remove_manifest(gone.hash())).unwrap();
     collect(&store);
     assert_eq!(many.held(&store), many.chunks.len());
+}
+
+#[test]
+fn what_a_writer_had_while_segments_were_chosen_is_not_emptied_once_copies_went_there() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(11);
+    let store = Store::open_with(home.path(), &StoreConfig { writers: 1, ..small() }, None).unwrap();
+    let samples: Vec<_> = [60, 60, 12, 3].map(|chunks| Sample::random(&mut rng, chunks)).into();
+    let last = || store.shared().index.segments().unwrap().last().unwrap().0;
+    let segments = &store.shared().segments;
+    // Many segments of which half is garbage, and one that still takes groups and has less than that.
+    Sample::publish_mixed(&store, &samples[0], &samples[1]);
+    let before = segments.withdraw(last()).unwrap();
+    Sample::publish_mixed(&store, &samples[2], &samples[3]);
+    segments.offer(before);
+    for gone in [&samples[1], &samples[3]] {
+        assert!(wait(store.remove_manifest(gone.hash())).unwrap());
+    }
+    let set = |step: Option<Box<dyn FnMut() + Send>>| {
+        *store.shared().collector.steps.0.lock().unwrap() = step;
+    };
+    let marking = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&marking);
+    set(Some(Box::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    })));
+    wait(store.collect(THOROUGH, true)).unwrap();
+    // A writer has it from before the marking to after the choice; then it is the one to copy into, and is filled.
+    let (shared, number, marked) = (Arc::clone(store.shared()), last(), marking.load(Ordering::Relaxed));
+    let (mut calls, mut taken) = (0, None);
+    set(Some(Box::new(move || {
+        calls += 1;
+        if calls == 1 {
+            taken = shared.segments.withdraw(number);
+            assert!(taken.is_some());
+        } else if calls == marked + 2 {
+            shared.segments.offer(taken.take().unwrap());
+        }
+    })));
+    let collected = collect(&store);
+    set(None);
+    assert!(collected.moved_bytes > small().segment_bytes, "{collected:?}");
+    samples[0].assert_whole(&store);
+    samples[2].assert_whole(&store);
 }
