@@ -13,7 +13,6 @@
 //!   works on by itself once the disk does.
 //! * Writing happens on the store's own threads. The async methods wait without holding a thread; methods that are not
 //!   async read the disk and belong on a blocking thread.
-//!
 //! * Nothing is deleted that a record leads to or that a [`Hold`] keeps.
 //!
 //! The store knows nothing of the network.
@@ -21,6 +20,7 @@
 mod backend;
 mod catalog;
 mod config;
+mod contents;
 mod database;
 mod error;
 mod gc;
@@ -39,6 +39,7 @@ mod reader;
 mod record;
 mod recovery;
 mod rows;
+mod running;
 mod segment;
 mod segments;
 mod shared;
@@ -50,13 +51,10 @@ mod verify;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
 
-use shoal_protocol::hash::{ChunkId, ContentHash, DiscoveryKey, NodeId};
-use tokio::sync::{broadcast, watch};
+use shoal_protocol::hash::{ChunkId, ContentHash, NodeId};
+use tokio::sync::watch;
 
 pub use self::config::StoreConfig;
 pub use self::error::{ReadError, StoreError};
@@ -71,17 +69,9 @@ pub use self::record::{ContentKind, ContentState, ManifestRecord, Removal};
 pub use self::usage::Usage;
 pub use self::verify::{Damage, Watcher};
 
-use self::backend::Faults;
-use self::catalog::{Catalog, Change};
-use self::gc::Collector;
-use self::holds::Holds;
-use self::in_place::InPlace;
 use self::index::Entry;
-use self::intake::Intake;
-use self::lock::HomeLock;
-use self::quota::Quota;
 use self::rows::Kind;
-use self::segments::Segments;
+use self::running::Running;
 use self::shared::Shared;
 
 /// The version of everything the store writes.
@@ -95,32 +85,12 @@ const IN_PLACE_FILE: &str = "in-place.redb";
 const SEGMENTS_FOLDER: &str = "segments";
 /// Files that are not whole yet; removed when found at a start.
 const PASSAGE_EXTENSION: &str = "new";
-/// Evicted contents that somebody may be late to hear of.
-const EVICTED: usize = 1024;
-/// Written groups that wait for the indexer; beyond that, writers wait.
-const NEWS_QUEUE: usize = 4;
 
 /// A handle on the open store; clones share it. It closes when [`close`](Self::close) is called or the last clone is
 /// dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
     running: Arc<Running>,
-}
-
-/// The store's threads and what they share.
-#[derive(Debug)]
-struct Running {
-    shared: Arc<Shared>,
-    // Taken once, by whoever ends the store.
-    threads: Mutex<Option<Threads>>,
-}
-
-#[derive(Debug)]
-struct Threads {
-    writers: Vec<JoinHandle<()>>,
-    indexer: JoinHandle<()>,
-    catalog: JoinHandle<()>,
-    collector: JoinHandle<()>,
 }
 
 impl Store {
@@ -134,63 +104,6 @@ impl Store {
             return Err(StoreError::QuotaTooSmall { quota, least: MIN_QUOTA_BYTES });
         }
         Self::open_with(home, &config, None)
-    }
-
-    /// [`open`](Self::open) with failures to inject.
-    fn open_with(home: &Path, config: &StoreConfig, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
-        let config = &config.fitted();
-        std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
-        let lock = HomeLock::take(home)?;
-        remove_unfinished(home);
-        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
-        let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
-        let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
-        let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
-        if !index.is_in_memory() {
-            segments.sync()?;
-        }
-        let shared = Arc::new(Shared {
-            home: home.into(),
-            segment_bytes: config.segment_bytes,
-            intake: Intake::new(config.group_bytes, config.group_delay, config.queue_bytes),
-            index,
-            segments,
-            catalog,
-            in_place,
-            holds: Arc::<Holds>::default(),
-            collector: Collector::default(),
-            quota: Quota::new(home, config.quota, config.segment_bytes),
-            evicted: broadcast::channel(EVICTED).0,
-            reads: AtomicU64::default(),
-            healed: Mutex::new(0),
-            lock: Mutex::new(Some(lock)),
-        });
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            Builder::new().name(name.into()).spawn(work).map_err(|source| StoreError::io(home, source))
-        };
-        let (news, received) = sync_channel(NEWS_QUEUE);
-        let commit_groups = config.index_commit_groups.max(1);
-        let indexing = Arc::clone(&shared);
-        let work = Box::new(move || writer::index_groups(&indexing, &received, commit_groups));
-        let indexer = spawn("store-index", work)?;
-        let catalog = spawn("store-catalog", Box::new(move || changes.serve()))?;
-        let (collecting, reports) = (Arc::clone(&shared), news.clone());
-        let collector = spawn("store-collect", Box::new(move || gc::run(&collecting, &reports)))?;
-        let writers = (0..config.writers.max(1)).map(|at| {
-            let (writing, news) = (Arc::clone(&shared), news.clone());
-            spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news)))
-        });
-        let writers = writers.collect::<Result<_, _>>()?;
-        if config.quota.is_some() {
-            // It may be less than what is here already.
-            shared.collector.nudge(0);
-        }
-        Ok(Self {
-            running: Arc::new(Running {
-                shared,
-                threads: Mutex::new(Some(Threads { writers, indexer, catalog, collector })),
-            }),
-        })
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -288,104 +201,6 @@ impl Store {
         reader::holds(self.shared(), ids.iter().map(NodeId::as_bytes))
     }
 
-    /// Adds a content's record, or brings the one that is there up to date: its pin and its first time stay, its last
-    /// use and its state never go back. Durable on return; dropped while waiting, it may happen or not.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn put_manifest(&self, record: ManifestRecord) -> Result<(), StoreError> {
-        self.shared().catalog.change(Change::Put(record)).await.map(drop)
-    }
-
-    /// Notes, durably, that not all of a content is held; says whether there is a record.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn incomplete_manifest(&self, hash: ContentHash) -> Result<bool, StoreError> {
-        self.shared().catalog.change(Change::Incomplete(hash)).await
-    }
-
-    /// Pins or unpins a content, durably; says whether there is a record. A pinned content is not evicted.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn pin_manifest(&self, hash: ContentHash, pinned: bool) -> Result<bool, StoreError> {
-        self.shared().catalog.change(Change::Pin(hash, pinned)).await
-    }
-
-    /// Forgets a content's record, durably; says whether there was one. Its chunks stay.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn remove_manifest(&self, hash: ContentHash) -> Result<bool, StoreError> {
-        self.shared().catalog.change(Change::Remove(hash)).await
-    }
-
-    /// Forgets a content's record, durably, unless it is pinned or somebody works with it. Its room comes back with the
-    /// next collection.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn remove_content(&self, hash: ContentHash) -> Result<Removal, StoreError> {
-        let store = self.clone();
-        let record = tokio::task::spawn_blocking(move || store.manifest(&hash)).await;
-        let Some(record) = record.map_err(|_| StoreError::Closed)?? else {
-            return Ok(Removal::Unknown);
-        };
-        if self.shared().holds.is_in_use(&hash) {
-            return Ok(Removal::InUse);
-        }
-        if record.pinned || !self.shared().catalog.change(Change::RemoveUnpinned(hash)).await? {
-            return Ok(Removal::Pinned);
-        }
-        self.shared().collector.nudge(record.bytes);
-        Ok(Removal::Removed)
-    }
-
-    /// Notes that a content was used, in milliseconds of Unix time; says whether there is a record. A power cut may
-    /// take it back.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub async fn touch_manifest(&self, hash: ContentHash, now_unix_ms: u64) -> Result<bool, StoreError> {
-        self.shared().catalog.change(Change::Touch(hash, now_unix_ms)).await
-    }
-
-    /// The record of a content. Blocks.
-    ///
-    /// # Errors
-    /// The disk's, or that the record is damaged.
-    pub fn manifest(&self, hash: &ContentHash) -> Result<Option<ManifestRecord>, StoreError> {
-        self.shared().catalog.record(hash)
-    }
-
-    /// The record of the content that announces itself under `key`. Blocks.
-    ///
-    /// # Errors
-    /// The disk's, or that the record is damaged.
-    pub fn manifest_by_key(&self, key: &DiscoveryKey) -> Result<Option<ManifestRecord>, StoreError> {
-        self.shared().catalog.record_by_key(key)
-    }
-
-    /// The records of all contents, in the order of their hashes. Blocks.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn manifests(&self) -> Result<Vec<ManifestRecord>, StoreError> {
-        self.shared().catalog.records()
-    }
-
-    /// Notes that others were given something of a content, in milliseconds of Unix time. Costs no write now; an
-    /// unclean end may take back the last minutes of it.
-    pub fn note_use(&self, hash: ContentHash, now_unix_ms: u64) {
-        self.shared().catalog.note_use(hash, now_unix_ms);
-    }
-
-    /// Follows which contents are evicted.
-    pub fn evicted(&self) -> broadcast::Receiver<ContentHash> {
-        self.shared().evicted.subscribe()
-    }
-
     /// Gives back room that nothing needs; with `dry_run` only says what would go. Dropped while waiting, it goes on.
     ///
     /// # Errors
@@ -413,46 +228,5 @@ impl Store {
         let running = Arc::clone(&self.running);
         let closed = tokio::task::spawn_blocking(move || running.end()).await;
         closed.unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-/// Removes databases whose making was cut short: nothing was in them yet.
-fn remove_unfinished(home: &Path) {
-    for file in [CATALOG_FILE, INDEX_FILE, IN_PLACE_FILE] {
-        let passage = home.join(file).with_extension(PASSAGE_EXTENSION);
-        match std::fs::remove_file(&passage) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, file = %passage.display(), "it stays: nothing is in it");
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Running {
-    /// Waits for the threads and closes the files.
-    fn end(&self) -> Result<(), StoreError> {
-        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return Ok(());
-        };
-        self.shared.collector.close();
-        self.shared.catalog.end();
-        let others = [threads.collector, threads.indexer, threads.catalog];
-        for thread in threads.writers.into_iter().chain(others) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store ended by a panic");
-            }
-        }
-        self.shared.close_files()
-    }
-}
-
-/// Waits for commits in progress and closes the files; what was not acknowledged is forgotten.
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.shared.intake.abandon();
-        if let Err(error) = self.end() {
-            tracing::warn!(%error, "closing the store");
-        }
     }
 }

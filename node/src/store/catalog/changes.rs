@@ -1,0 +1,189 @@
+//! Changes of the catalog, made one batch after the other by a thread of its own.
+
+use std::sync::Arc;
+
+use redb::{Durability, ReadableTable, WriteTransaction};
+use shoal_protocol::hash::ContentHash;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{COPIES, KEYS, QUEUE, RECORDS};
+use crate::store::error::{StoreError, Trouble};
+use crate::store::holds::Hold;
+use crate::store::home_database::HomeDatabase;
+use crate::store::record::{ContentState, ManifestRecord};
+use crate::store::uses::Uses;
+
+/// One change of the catalog.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Change {
+    /// Adds the record, or brings the one with the same hash up to date.
+    Put(ManifestRecord),
+    /// Notes that not all of it is held.
+    Incomplete(ContentHash),
+    /// Pins or unpins.
+    Pin(ContentHash, bool),
+    /// Forgets the record.
+    Remove(ContentHash),
+    /// Forgets the record unless it is pinned.
+    RemoveUnpinned(ContentHash),
+    /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
+    Touch(ContentHash, u64),
+    /// Writes the uses that were noted.
+    WriteUses,
+}
+
+impl Change {
+    const fn is_touch(&self) -> bool {
+        matches!(self, Self::Touch(..))
+    }
+}
+
+/// A change, what is to be held until it is made, and who waits for it.
+pub(super) type Request = (Change, Option<Hold>, oneshot::Sender<Result<bool, StoreError>>);
+
+/// What the catalog's thread works on.
+#[derive(Debug)]
+pub(in crate::store) struct Changes {
+    pub(super) database: Arc<HomeDatabase>,
+    pub(super) uses: Arc<Uses>,
+    pub(super) requests: mpsc::Receiver<Request>,
+}
+
+impl Changes {
+    /// Makes changes until the catalog takes no more. Runs on a thread of its own.
+    pub(in crate::store) fn serve(mut self) {
+        let mut batch = Vec::with_capacity(QUEUE);
+        while self.requests.blocking_recv_many(&mut batch, QUEUE) > 0 {
+            let parts = batch.drain(..).map(|(change, hold, reply)| (change, (hold, reply)));
+            let (mut changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
+            changes.extend(self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last)));
+            let outcome = match self.commit(&changes) {
+                Err(error) if error.closes_handle() && !error.is_damage() => {
+                    tracing::warn!(%error, "opening the catalog anew");
+                    self.database.reopen().and_then(|()| self.commit(&changes))
+                }
+                outcome => outcome,
+            };
+            let outcome = match outcome {
+                Err(error) if error.is_refusal() && changes.iter().all(Change::is_touch) => {
+                    tracing::debug!(%error, "uses are not noted");
+                    self.found(&changes)
+                }
+                outcome => outcome,
+            };
+            for (at, (_hold, reply)) in waiting.into_iter().enumerate() {
+                let found = outcome.as_ref().map(|found| found.get(at).copied().unwrap_or(false));
+                // Who asked may have gone; the change is made all the same.
+                let _ = reply.send(found.map_err(Clone::clone));
+            }
+        }
+        self.write_last_uses();
+    }
+
+    /// Writes what was noted and came with no change.
+    fn write_last_uses(&self) {
+        let uses = self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last));
+        let changes: Vec<Change> = std::iter::once(Change::WriteUses).chain(uses).collect();
+        if changes.len() > 1
+            && let Err(error) = self.commit(&changes)
+        {
+            tracing::warn!(%error, "could not note when contents were last used");
+        }
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+        let only_touches = changes.iter().all(Change::is_touch);
+        let durability = if only_touches { Durability::None } else { Durability::Immediate };
+        self.database.write(durability, |transaction| changes.iter().map(|change| apply(transaction, change)).collect())
+    }
+
+    /// Which of the contents that were used are known: that nobody notes the use is no reason to fail.
+    fn found(&self, touches: &[Change]) -> Result<Vec<bool>, StoreError> {
+        self.database.read(|transaction| {
+            let table = transaction.open_table(RECORDS)?;
+            let found = touches.iter().map(|change| match change {
+                Change::Touch(hash, _) => Ok(table.get(hash.as_bytes())?.is_some()),
+                _ => Ok(false),
+            });
+            found.collect()
+        })
+    }
+}
+
+pub(super) fn apply(transaction: &WriteTransaction, change: &Change) -> Result<bool, Trouble> {
+    match change {
+        Change::Put(record) => {
+            let key = record.hash.discovery_key();
+            transaction.open_table(KEYS)?.insert(key.as_bytes(), record.hash.as_bytes())?;
+            let record = match read_record(transaction, &record.hash)? {
+                Some(known) => updated(known, record),
+                None => record.clone(),
+            };
+            write_record(transaction, &record)
+        }
+        Change::Incomplete(hash) => change_record(transaction, hash, |record| record.state = ContentState::Fetching),
+        Change::Pin(hash, pinned) => change_record(transaction, hash, |record| record.pinned = *pinned),
+        Change::Remove(hash) => {
+            transaction.open_table(KEYS)?.remove(hash.discovery_key().as_bytes())?;
+            let mut found = false;
+            for table in [RECORDS, COPIES] {
+                found |= transaction.open_table(table)?.remove(hash.as_bytes())?.is_some();
+            }
+            Ok(found)
+        }
+        Change::RemoveUnpinned(hash) => match read_record(transaction, hash)? {
+            Some(record) if !record.pinned => apply(transaction, &Change::Remove(*hash)),
+            _ => Ok(false),
+        },
+        Change::WriteUses => Ok(true),
+        Change::Touch(hash, now) => {
+            change_record(transaction, hash, |record| record.last_used_unix_ms = record.last_used_unix_ms.max(*now))
+        }
+    }
+}
+
+/// What stands in the catalog when `news` of a content comes that is known. Whether it is pinned and since when it is
+/// here stays as it was; that all of it is held is not taken back by somebody who begins to fetch it.
+fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
+    let is_complete = [known.state, news.state].contains(&ContentState::Complete);
+    ManifestRecord {
+        state: if is_complete { ContentState::Complete } else { ContentState::Fetching },
+        name: news.name.clone().or(known.name),
+        pinned: known.pinned,
+        created_unix_ms: known.created_unix_ms,
+        last_used_unix_ms: known.last_used_unix_ms.max(news.last_used_unix_ms),
+        ..news.clone()
+    }
+}
+
+fn change_record(
+    transaction: &WriteTransaction,
+    hash: &ContentHash,
+    change: impl FnOnce(&mut ManifestRecord),
+) -> Result<bool, Trouble> {
+    let Some(mut record) = read_record(transaction, hash)? else {
+        return Ok(false);
+    };
+    change(&mut record);
+    write_record(transaction, &record)
+}
+
+fn read_record(transaction: &WriteTransaction, hash: &ContentHash) -> Result<Option<ManifestRecord>, Trouble> {
+    for table in [RECORDS, COPIES] {
+        let table = transaction.open_table(table)?;
+        let value = table.get(hash.as_bytes())?;
+        if let Some(Ok(record)) = value.map(|value| ManifestRecord::decode(hash, value.value())) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+fn write_record(transaction: &WriteTransaction, record: &ManifestRecord) -> Result<bool, Trouble> {
+    let value = record.encode();
+    let mut found = false;
+    for table in [RECORDS, COPIES] {
+        found |= transaction.open_table(table)?.insert(record.hash.as_bytes(), value.as_slice())?.is_some();
+    }
+    Ok(found)
+}

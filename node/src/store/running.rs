@@ -1,0 +1,149 @@
+//! The open store: its files, its threads, and how both end.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::broadcast;
+
+use super::backend::Faults;
+use super::catalog::Catalog;
+use super::gc::{self, Collector};
+use super::holds::Holds;
+use super::in_place::InPlace;
+use super::intake::Intake;
+use super::lock::HomeLock;
+use super::quota::Quota;
+use super::segments::Segments;
+use super::shared::Shared;
+use super::{
+    CATALOG_FILE, IN_PLACE_FILE, INDEX_FILE, PASSAGE_EXTENSION, SEGMENTS_FOLDER, Store, StoreConfig, StoreError,
+    recovery, writer,
+};
+
+/// Evicted contents that somebody may be late to hear of.
+const EVICTED: usize = 1024;
+/// Written groups that wait for the indexer; beyond that, writers wait.
+const NEWS_QUEUE: usize = 4;
+
+/// The store's threads and what they share.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    // Taken once, by whoever ends the store.
+    threads: Mutex<Option<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    writers: Vec<JoinHandle<()>>,
+    indexer: JoinHandle<()>,
+    catalog: JoinHandle<()>,
+    collector: JoinHandle<()>,
+}
+
+impl Store {
+    /// [`open`](Self::open) with failures to inject.
+    pub(super) fn open_with(
+        home: &Path,
+        config: &StoreConfig,
+        faults: Option<Arc<dyn Faults>>,
+    ) -> Result<Self, StoreError> {
+        let config = &config.fitted();
+        std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
+        let lock = HomeLock::take(home)?;
+        remove_unfinished(home);
+        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
+        let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
+        let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
+        let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
+        if !index.is_in_memory() {
+            segments.sync()?;
+        }
+        let shared = Arc::new(Shared {
+            home: home.into(),
+            segment_bytes: config.segment_bytes,
+            intake: Intake::new(config.group_bytes, config.group_delay, config.queue_bytes),
+            index,
+            segments,
+            catalog,
+            in_place,
+            holds: Arc::<Holds>::default(),
+            collector: Collector::default(),
+            quota: Quota::new(home, config.quota, config.segment_bytes),
+            evicted: broadcast::channel(EVICTED).0,
+            reads: AtomicU64::default(),
+            healed: Mutex::new(0),
+            lock: Mutex::new(Some(lock)),
+        });
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            Builder::new().name(name.into()).spawn(work).map_err(|source| StoreError::io(home, source))
+        };
+        let (news, received) = sync_channel(NEWS_QUEUE);
+        let commit_groups = config.index_commit_groups.max(1);
+        let indexing = Arc::clone(&shared);
+        let work = Box::new(move || writer::index_groups(&indexing, &received, commit_groups));
+        let indexer = spawn("store-index", work)?;
+        let catalog = spawn("store-catalog", Box::new(move || changes.serve()))?;
+        let (collecting, reports) = (Arc::clone(&shared), news.clone());
+        let collector = spawn("store-collect", Box::new(move || gc::run(&collecting, &reports)))?;
+        let writers = (0..config.writers.max(1)).map(|at| {
+            let (writing, news) = (Arc::clone(&shared), news.clone());
+            spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news)))
+        });
+        let writers = writers.collect::<Result<_, _>>()?;
+        if config.quota.is_some() {
+            // It may be less than what is here already.
+            shared.collector.nudge(0);
+        }
+        Ok(Self {
+            running: Arc::new(Running {
+                shared,
+                threads: Mutex::new(Some(Threads { writers, indexer, catalog, collector })),
+            }),
+        })
+    }
+}
+
+/// Removes databases whose making was cut short: nothing was in them yet.
+fn remove_unfinished(home: &Path) {
+    for file in [CATALOG_FILE, INDEX_FILE, IN_PLACE_FILE] {
+        let passage = home.join(file).with_extension(PASSAGE_EXTENSION);
+        match std::fs::remove_file(&passage) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, file = %passage.display(), "it stays: nothing is in it");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Running {
+    /// Waits for the threads and closes the files.
+    pub(super) fn end(&self) -> Result<(), StoreError> {
+        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        self.shared.collector.close();
+        self.shared.catalog.end();
+        let others = [threads.collector, threads.indexer, threads.catalog];
+        for thread in threads.writers.into_iter().chain(others) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended by a panic");
+            }
+        }
+        self.shared.close_files()
+    }
+}
+
+/// Waits for commits in progress and closes the files; what was not acknowledged is forgotten.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.intake.abandon();
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "closing the store");
+        }
+    }
+}
