@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::api::FailureKind;
+use crate::api::{Failure, FailureKind};
 use crate::control::ControlError;
 use crate::network::IdentityError;
 use crate::store::StoreError;
@@ -30,6 +30,12 @@ impl StoreError {
             Self::Damaged { .. } | Self::WrongBytes { .. } | Self::Unsure { .. } => FailureKind::Integrity,
             _ => FailureKind::Failed,
         }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::from_error(error.failure_kind(), &error)
     }
 }
 

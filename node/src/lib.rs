@@ -28,6 +28,7 @@ mod read;
 mod serve;
 mod service;
 mod space;
+mod status;
 #[doc(hidden)]
 pub mod store;
 mod swarm;

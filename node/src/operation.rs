@@ -19,12 +19,19 @@ const NOTES: usize = 64;
 const ITEMS: usize = 64;
 
 /// What an operation tells while it runs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     /// How far it is.
     pub(crate) progress: watch::Sender<Progress>,
     /// What a person should know.
     pub(crate) notes: mpsc::Sender<String>,
+}
+
+impl Reporter {
+    /// One whose notes nobody follows.
+    pub(crate) fn without_notes(progress: watch::Sender<Progress>) -> Self {
+        Self { progress, notes: mpsc::channel(1).0 }
+    }
 }
 
 /// The operations that run now.

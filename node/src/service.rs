@@ -1,8 +1,6 @@
 //! What a [`Node`] answers when it is asked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,22 +12,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
-    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, ContentState, EntriesRequest, EntryInfo,
-    EntryType, Explained, Failure, FailureKind, FetchRequest, Fetched, Identity, PeerInfo, Phase, PinRequest, Pinned,
-    Progress, PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
+    BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType,
+    Explained, Failure, FailureKind, FetchRequest, Fetched, Identity, PeerInfo, Phase, PinRequest, Pinned, Progress,
+    PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
 };
 use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
 use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader, distinct_bases};
-use crate::manifests::{held, read_root};
-use crate::network::{Address, BootstrapState, DhtMode, NetworkError, PeerId};
 use crate::node::{Inner, Node};
 use crate::operation::Reporter;
 use crate::output::{Leftovers, Output};
 use crate::publish::scan::{last_name, scan};
 use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
-use crate::store::{self, ManifestRecord, Store};
+use crate::status::{content_info, network_failure};
 use crate::verify::verify;
 
 /// How long a publish waits for the DHT before it says that the announcement goes on in the background.
@@ -123,14 +119,6 @@ impl Service for Node {
 }
 
 impl Inner {
-    fn identity(&self) -> Identity {
-        let addresses = if self.config.network.offline { Vec::new() } else { self.network.addresses() };
-        Identity {
-            peer_id: self.network.local_peer().to_string(),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-        }
-    }
-
     async fn publish(&self, request: PublishRequest, reporter: &Reporter) -> Result<Published, Failure> {
         let paths = request.paths.clone();
         let scanned = spawn_blocking(move || -> Result<_, PublishError> {
@@ -200,19 +188,14 @@ impl Inner {
             force: request.force,
             leftovers: if request.in_place { Leftovers::Keep } else { Leftovers::Remove },
         });
+        let hold = self.store.hold(Some(request.hash));
+        let goal = Goal::Everything { output };
         let job = Job {
-            hash: request.hash,
             name: request.name,
-            goal: Goal::Everything { output },
-            peers: parse_peers(&request.peers)?,
-            timeout: Duration::from_millis(request.timeout_ms),
             limit_down: request.limit_down,
-            progress: reporter.progress,
-            notes: reporter.notes,
             bases: distinct_bases(request.hash, request.bases)?,
             priority: if request.background { Priority::Background } else { Priority::Waiting },
-            hold: self.store.hold(Some(request.hash)),
-            record: None,
+            ..Job::new(request.hash, goal, &request.peers, request.timeout_ms, reporter, hold)?
         };
         Ok(self.fetching.everything(job).await?)
     }
@@ -226,7 +209,8 @@ impl Inner {
         let path = parse_path(&request.path)?;
         let (found, mut entries) = mpsc::channel::<PlacedEntry>(READ_QUEUE);
         let goal = Goal::Entries { path, sink: found };
-        let mut job = quiet_job(&self.store, request.hash, goal, &request.peers, request.timeout_ms, progress)?;
+        let (hold, reporter) = (self.store.hold(Some(request.hash)), Reporter::without_notes(progress));
+        let mut job = Job::new(request.hash, goal, &request.peers, request.timeout_ms, reporter, hold)?;
         let run = async {
             let outcome = self.fetching.run(&mut job).await;
             // Ends the queue, so that whoever passes entries on ends too.
@@ -259,7 +243,8 @@ impl Inner {
         let path = parse_path(&request.path)?;
         let (reader, place) = Reader::new();
         let goal = Goal::Bytes { path, start: request.start.unwrap_or(0), end: request.end, reader };
-        let mut job = quiet_job(&self.store, request.hash, goal, &request.peers, request.timeout_ms, progress)?;
+        let (hold, reporter) = (self.store.hold(Some(request.hash)), Reporter::without_notes(progress));
+        let mut job = Job::new(request.hash, goal, &request.peers, request.timeout_ms, reporter, hold)?;
         let run = async { self.fetching.run(&mut job).await.map(drop) };
         let read = async {
             match place.await {
@@ -271,121 +256,12 @@ impl Inner {
         tokio::try_join!(run, read)?;
         Ok(())
     }
-
-    fn peer_info(&self, peer: &crate::network::PeerInfo) -> PeerInfo {
-        let bytes = self.traffic.of(&peer.peer);
-        PeerInfo {
-            peer: peer.peer.to_string(),
-            address: peer.path.remote.to_string(),
-            transport: peer.path.transport.to_string(),
-            relayed: peer.path.relayed,
-            inbound: peer.path.inbound,
-            agent: peer.agent.clone(),
-            rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-            connected_seconds: peer.connected_for.as_secs(),
-            received_bytes: bytes.received,
-            sent_bytes: bytes.sent,
-        }
-    }
-
-    async fn status(&self) -> Result<Status, Failure> {
-        let network = self.network.status().await.map_err(network_failure)?;
-        let store = self.store.clone();
-        let read = spawn_blocking(move || -> Result<_, FetchError> { Ok((store.usage()?, store.manifests()?.len())) });
-        let (usage, contents) = read.await.map_err(|_| FetchError::Broken)??;
-        let traffic = self.traffic.total();
-        let (serving, counted) = crate::serve::tell(&self.serving.scheduler);
-        let failed = network.bootstrap.iter().filter_map(|(address, state)| match state {
-            BootstrapState::Failed { reason, .. } => {
-                Some(format!("bootstrap node {address} does not answer: {reason}"))
-            }
-            _ => None,
-        });
-        let mut problems: Vec<String> = failed.collect();
-        if network.dht_peers == 0 && !self.config.network.offline {
-            problems.push("no other node is known: give a bootstrap address, or start one on this network".to_owned());
-        }
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            identity: self.identity(),
-            network: self.config.network.name.clone(),
-            home: self.config.home.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            connections: u32::try_from(network.connections).unwrap_or(u32::MAX),
-            dht_peers: u32::try_from(network.dht_peers).unwrap_or(u32::MAX),
-            dht_mode: match network.dht_mode {
-                _ if self.config.network.offline => "offline".to_owned(),
-                DhtMode::Server => "server".to_owned(),
-                DhtMode::Client => "client".to_owned(),
-            },
-            // Without the network, nothing is announced, whatever waits for its turn.
-            announced_keys: if self.config.network.offline { 0 } else { network.own_records as u64 },
-            foreign_records: network.foreign_records as u64,
-            contents: contents as u64,
-            chunks: usage.chunks,
-            payload_bytes: usage.chunk_bytes,
-            disk_bytes: usage.disk_bytes,
-            received_bytes: traffic.received,
-            sent_bytes: traffic.sent,
-            serving,
-            serving_sessions: u32::try_from(self.serving.sessions.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
-            fetches: self.operations.transfers(),
-            problems,
-            counters: BTreeMap::from([
-                ("refused_streams".to_owned(), network.refused_streams),
-                ("connected_peers".to_owned(), network.connected_peers as u64),
-                ("announced_keys_told".to_owned(), network.own_records_told as u64),
-                ("segments".to_owned(), usage.segments),
-            ])
-            .into_iter()
-            .chain(counted)
-            .collect(),
-        })
-    }
 }
 
 /// A transfer that begins.
 fn transfer(hash: ContentHash, name: Option<String>) -> TransferInfo {
     let progress = Progress { phase: Phase::Searching, ..Progress::default() };
     TransferInfo { hash, name, progress, waits_for: None }
-}
-
-/// A job whose notes nobody follows.
-fn quiet_job(
-    store: &Store,
-    hash: ContentHash,
-    goal: Goal,
-    peers: &[String],
-    timeout_ms: u64,
-    progress: watch::Sender<Progress>,
-) -> Result<Job, FetchError> {
-    let (notes, _) = mpsc::channel(1);
-    Ok(Job {
-        hash,
-        name: None,
-        goal,
-        peers: parse_peers(peers)?,
-        timeout: Duration::from_millis(timeout_ms),
-        limit_down: None,
-        progress,
-        notes,
-        bases: Vec::new(),
-        priority: Priority::Waiting,
-        hold: store.hold(Some(hash)),
-        record: None,
-    })
-}
-
-/// Reads addresses of peers; several of one peer are put together.
-pub(crate) fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
-    let mut peers: BTreeMap<PeerId, Vec<Address>> = BTreeMap::new();
-    for text in texts {
-        let bad = |reason: String| FetchError::BadPeer { text: text.clone(), reason };
-        let address: Address = text.parse().map_err(|error: crate::network::AddressError| bad(error.to_string()))?;
-        let peer = address.peer().ok_or_else(|| bad("it must end with /p2p/ and the peer's id".to_owned()))?;
-        peers.entry(peer).or_default().push(address);
-    }
-    Ok(peers.into_iter().collect())
 }
 
 fn parse_path(path: &str) -> Result<Option<EntryPath>, Failure> {
@@ -405,32 +281,4 @@ fn entry_info(placed: &PlacedEntry) -> EntryInfo {
         EntryKind::Symlink(target) => (EntryType::Symlink, Some(target.as_str().to_owned())),
     };
     EntryInfo { path: placed.entry.path.as_str().to_owned(), kind, bytes: placed.entry.kind.size(), target }
-}
-
-fn content_info(store: &Store, record: &ManifestRecord) -> Result<ContentInfo, FetchError> {
-    let (state, held_bytes) = match record.state {
-        store::ContentState::Complete => (ContentState::Complete, record.bytes),
-        store::ContentState::Fetching => {
-            let root = read_root(store, &record.hash).unwrap_or_default();
-            // What cannot be read of it is not held.
-            let held = root.and_then(|root| held(store, &root).ok());
-            (ContentState::Partial, held.map_or(0, |held| held.bytes))
-        }
-    };
-    Ok(ContentInfo {
-        hash: record.hash,
-        name: record.name.clone(),
-        bytes: record.bytes,
-        held_bytes,
-        chunks: record.chunks,
-        entries: record.entries,
-        state,
-        pinned: record.pinned,
-        created_ms: record.created_unix_ms,
-        last_used_ms: record.last_used_unix_ms,
-    })
-}
-
-fn network_failure(error: NetworkError) -> Failure {
-    Failure::from_error(FailureKind::Failed, &error)
 }

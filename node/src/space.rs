@@ -1,8 +1,5 @@
 //! What a node keeps and what it gives back: pins, removing, collecting.
 
-use std::time::Duration;
-
-use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
@@ -15,14 +12,7 @@ use crate::fetch::{FetchError, Goal, Job};
 use crate::network::Network;
 use crate::node::Inner;
 use crate::operation::Reporter;
-use crate::service::parse_peers;
-use crate::store::{ContentState, Effort, Removal, Store, StoreError};
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::from_error(error.failure_kind(), &error)
-    }
-}
+use crate::store::{ContentState, Effort, Removal, Store};
 
 fn unknown(hash: ContentHash) -> Failure {
     Failure::new(FailureKind::NotFound, format!("this node does not hold {hash}; `shoal list` shows what it holds"))
@@ -63,19 +53,10 @@ impl Inner {
         let bytes = match record {
             Some(record) if record.state == ContentState::Complete => record.bytes,
             _ => {
+                let goal = Goal::Everything { output: None };
                 let job = Job {
-                    hash,
                     name: request.name,
-                    goal: Goal::Everything { output: None },
-                    peers: parse_peers(&request.peers)?,
-                    timeout: Duration::from_millis(request.timeout_ms),
-                    limit_down: None,
-                    progress: reporter.progress,
-                    notes: reporter.notes,
-                    bases: Vec::new(),
-                    priority: Priority::Waiting,
-                    hold: hold.clone(),
-                    record: None,
+                    ..Job::new(hash, goal, &request.peers, request.timeout_ms, reporter, hold.clone())?
                 };
                 let fetched = self.fetching.everything(job).await?;
                 fetched_bytes = fetched.fetched_bytes;

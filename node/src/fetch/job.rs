@@ -1,5 +1,6 @@
 //! What one fetch is to do, and what came of it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,13 +12,15 @@ use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::{ChunkLeaf, EntryPath, PlacedEntry, Root};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::FetchError;
 use super::manifest::Extent;
 use super::translation::MAX_BASE_CHUNKS;
 use super::writer::Written;
 use crate::api::{Failure, FailureKind, PeerShare, Progress};
 use crate::config::MAX_BASES;
 use crate::contents::{Live, Registration};
-use crate::network::{Address, PeerId};
+use crate::network::{Address, AddressError, PeerId};
+use crate::operation::Reporter;
 use crate::output::Leftovers;
 use crate::store::{Hold, ManifestRecord};
 
@@ -56,6 +59,34 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// The job of somebody who waits and sets nothing else, as it comes from outside.
+    ///
+    /// # Errors
+    /// When one of the peers is no address with a peer's id at its end.
+    pub(crate) fn new(
+        hash: ContentHash,
+        goal: Goal,
+        peers: &[String],
+        timeout_ms: u64,
+        reporter: Reporter,
+        hold: Hold,
+    ) -> Result<Self, FetchError> {
+        Ok(Self {
+            hash,
+            name: None,
+            goal,
+            peers: parse_peers(peers)?,
+            timeout: Duration::from_millis(timeout_ms),
+            limit_down: None,
+            progress: reporter.progress,
+            notes: reporter.notes,
+            bases: Vec::new(),
+            priority: Priority::Waiting,
+            hold,
+            record: None,
+        })
+    }
+
     /// The job that fetches the chunk list of a base: with the same peers and the same patience, unseen.
     pub(super) fn for_base(&self, hash: ContentHash) -> Self {
         let (progress, _) = watch::channel(Progress::default());
@@ -82,6 +113,18 @@ impl Job {
         // A queue that is full, or nobody who listens, loses a note; the log has it all.
         let _ = self.notes.try_send(message);
     }
+}
+
+/// Reads addresses of peers; several of one peer are put together.
+fn parse_peers(texts: &[String]) -> Result<Vec<(PeerId, Vec<Address>)>, FetchError> {
+    let mut peers: BTreeMap<PeerId, Vec<Address>> = BTreeMap::new();
+    for text in texts {
+        let bad = |reason: String| FetchError::BadPeer { text: text.clone(), reason };
+        let address: Address = text.parse().map_err(|error: AddressError| bad(error.to_string()))?;
+        let peer = address.peer().ok_or_else(|| bad("it must end with /p2p/ and the peer's id".to_owned()))?;
+        peers.entry(peer).or_default().push(address);
+    }
+    Ok(peers.into_iter().collect())
 }
 
 /// The bases of a fetch, each once and without itself.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
 use tokio::task::spawn_blocking;
 
@@ -163,20 +162,9 @@ pub(crate) async fn verify(
     let mut repaired = tally.others_mended;
     if request.repair {
         for record in &lacking {
-            let job = Job {
-                hash: record.hash,
-                name: None,
-                goal: Goal::Everything { output: None },
-                peers: crate::service::parse_peers(&request.peers)?,
-                timeout: Duration::from_millis(request.timeout_ms),
-                limit_down: None,
-                progress: reporter.progress.clone(),
-                notes: reporter.notes.clone(),
-                bases: Vec::new(),
-                priority: Priority::Waiting,
-                hold: store.hold(Some(record.hash)),
-                record: None,
-            };
+            let goal = Goal::Everything { output: None };
+            let hold = store.hold(Some(record.hash));
+            let job = Job::new(record.hash, goal, &request.peers, request.timeout_ms, reporter.clone(), hold)?;
             if let Err(error) = fetching.everything(job).await {
                 // A full queue or nobody who reads loses the note; the count tells all the same.
                 let _ = reporter.notes.try_send(format!("not repaired: {error}"));

@@ -1,0 +1,41 @@
+//! Publishing.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shoal_protocol::hash::ContentHash;
+
+/// Asks to publish files and folders as one content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRequest {
+    /// Absolute paths. One file becomes a single-file manifest; one folder becomes its contents; several become a
+    /// folder that holds each under its own last name.
+    pub paths: Vec<PathBuf>,
+    /// The name that goes into the link and the listing; default: the last name of the only path.
+    pub name: Option<String>,
+    /// Store only: neither announce nor wait for anybody.
+    #[serde(default)]
+    pub import_only: bool,
+    /// Copy no file of 1 MiB or more: note where in it each chunk lies.
+    #[serde(default)]
+    pub in_place: bool,
+}
+
+/// What a publish made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The content hash.
+    pub hash: ContentHash,
+    /// A link with the name and addresses of this node.
+    pub link: String,
+    /// Bytes of the content.
+    pub bytes: u64,
+    /// Chunks of the content.
+    pub chunks: u64,
+    /// Bytes of chunks that this node did not hold before.
+    pub new_bytes: u64,
+    /// Files, empty folders and symbolic links; 1 for a single file.
+    pub entries: u64,
+    /// How many other nodes took the provider record; `None` when nothing was announced.
+    pub announced_to: Option<u32>,
+}
