@@ -70,6 +70,29 @@ pub struct NodeLook {
     pub faults: Vec<String>,
 }
 
+impl NodeLook {
+    /// Of a node that says nothing.
+    pub fn silent(name: impl Into<String>, health: Health) -> Self {
+        Self {
+            name: name.into(),
+            health,
+            pid: None,
+            peers: 0,
+            connections: 0,
+            dht_peers: 0,
+            contents: 0,
+            held_bytes: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+            up_rate: 0,
+            down_rate: 0,
+            fetches: 0,
+            resident_bytes: 0,
+            faults: Vec::new(),
+        }
+    }
+}
+
 /// Whether a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,23 +169,7 @@ async fn look_at(name: &str, home: &Path, mark: Option<ProcessMark>) -> NodeLook
     faults.extend((health == Health::Silent).then(|| "does not answer".to_owned()));
     faults.extend(pid.filter(|pid| cannot_write(*pid)).map(|_| "disk full".to_owned()));
     let memory = pid.and_then(|pid| Usage::of(pid).ok()).map_or(0, |usage| usage.resident_bytes);
-    let mut look = NodeLook {
-        name: name.to_owned(),
-        health,
-        pid,
-        peers,
-        connections: 0,
-        dht_peers: 0,
-        contents: 0,
-        held_bytes: 0,
-        sent_bytes: 0,
-        received_bytes: 0,
-        up_rate: 0,
-        down_rate: 0,
-        fetches: 0,
-        resident_bytes: memory,
-        faults,
-    };
+    let mut look = NodeLook { pid, peers, resident_bytes: memory, faults, ..NodeLook::silent(name, health) };
     if let Some(status) = status {
         (look.connections, look.dht_peers) = (status.connections, status.dht_peers);
         (look.contents, look.held_bytes) = (status.contents, status.payload_bytes);

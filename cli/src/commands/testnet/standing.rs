@@ -180,23 +180,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_down_has_a_row() {
-        let node = NodeLook {
-            name: "node-3".into(),
-            health: Health::Down,
-            pid: None,
-            peers: 0,
-            connections: 0,
-            dht_peers: 0,
-            contents: 0,
-            held_bytes: 0,
-            sent_bytes: 0,
-            received_bytes: 0,
-            up_rate: 0,
-            down_rate: 0,
-            fetches: 0,
-            resident_bytes: 0,
-            faults: vec!["killed".into()],
-        };
+        let node = NodeLook { faults: vec!["killed".into()], ..NodeLook::silent("node-3", Health::Down) };
         let lines = nodes_now(&NetworkLook { folder: "/d".into(), nodes: vec![node] }).lines();
         assert_eq!(lines[1], "node-3  down         -      0   0 B  0 B/s  0 B/s        0     0 B  killed");
     }
