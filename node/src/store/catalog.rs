@@ -32,6 +32,16 @@ const CACHE_BYTES: usize = 1 << 20;
 /// Changes that wait for the catalog's thread; who comes later waits for room.
 const QUEUE: usize = 64;
 
+/// What one transaction sees of the records.
+struct Look {
+    /// Those of which a copy can be read.
+    records: Vec<ManifestRecord>,
+    /// Rows of either table that cannot be read.
+    damaged: u64,
+    /// How many contents the longer of the two tables has.
+    rows: u64,
+}
+
 /// The open catalog.
 #[derive(Debug)]
 pub(super) struct Catalog {
@@ -122,7 +132,7 @@ impl Catalog {
 
     /// Every record that can be read, in the order of the hashes.
     pub(super) fn records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
-        let (records, damaged) = self.look()?;
+        let Look { records, damaged, .. } = self.look()?;
         if damaged > 0 {
             tracing::error!(damaged, file = %self.database.path().display(), "rows of the catalog are damaged");
         }
@@ -131,10 +141,7 @@ impl Catalog {
 
     /// Every record, or an error if there was one that cannot be read: for whoever deletes what no record needs.
     pub(super) fn all_records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
-        let (records, _) = self.look()?;
-        let rows = self.read(|transaction| {
-            Ok(transaction.open_table(RECORDS)?.len()?.max(transaction.open_table(COPIES)?.len()?))
-        })?;
+        let Look { records, rows, .. } = self.look()?;
         // A damaged row is made good by its copy; one without is a content that nobody knows of any more.
         if rows > records.len() as u64 {
             return Err(StoreError::damaged(self.database.path(), "a record of a content is lost"));
@@ -142,13 +149,15 @@ impl Catalog {
         Ok(records)
     }
 
-    /// The records that can be read, and how many rows cannot.
-    fn look(&self) -> Result<(Vec<ManifestRecord>, u64), StoreError> {
+    /// What stands in the catalog at one moment.
+    fn look(&self) -> Result<Look, StoreError> {
         self.read(|transaction| {
             let mut records = BTreeMap::new();
-            let mut damaged = 0u64;
+            let (mut damaged, mut rows) = (0, 0);
             for table in [RECORDS, COPIES] {
-                for row in transaction.open_table(table)?.iter()? {
+                let table = transaction.open_table(table)?;
+                rows = table.len()?.max(rows);
+                for row in table.iter()? {
                     let (hash, value) = row?;
                     let hash = ContentHash::from_bytes(*hash.value());
                     match ManifestRecord::decode(&hash, value.value()) {
@@ -157,7 +166,7 @@ impl Catalog {
                     }
                 }
             }
-            Ok((records.into_values().map(|record| self.with_use(record)).collect(), damaged))
+            Ok(Look { records: records.into_values().map(|record| self.with_use(record)).collect(), damaged, rows })
         })
     }
 

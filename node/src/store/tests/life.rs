@@ -149,6 +149,19 @@ fn what_is_recorded_as_whole_is_not_taken_back_by_a_fetch_that_began_before() {
 }
 
 #[test]
+fn a_record_that_comes_while_all_are_read_is_not_a_lost_one() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..100).for_each(|n| wait(store.put_manifest(sample(&n.to_string()))).unwrap()));
+        while !writer.is_finished() {
+            store.shared().catalog.all_records().unwrap();
+        }
+    });
+    assert_eq!(store.shared().catalog.all_records().unwrap().len(), 100);
+}
+
+#[test]
 fn an_object_that_is_too_large_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let store = open(home.path());
