@@ -132,6 +132,7 @@ fn the_longest_standstill_is_found() {
     assert_eq!(report.longest_standstill(|_| false, 0), None);
     // What was before that moment does not count.
     assert_eq!(report.longest_standstill(|node| node == 1, 3_000_000), Some((0, 1_500_000, 3_000_000)));
+    assert_eq!(report.longest_standstill(|node| node == 1, 11_500_000), None);
 }
 
 #[test]
