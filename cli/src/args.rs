@@ -141,10 +141,10 @@ pub(crate) struct NetworkArgs {
 /// `shoal publish`
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
-    /// Files and folders; several become one folder that holds them all
+    /// Files and folders; several become one folder that holds them all. Or - alone: what comes on stdin, as one file
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The name in the link [default: the last part of the path]
+    /// The name in the link [default: the last part of the path; none for stdin]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Keep references into files of 1 MiB and more instead of copies. Costs no second copy on disk (below 0.5 % of their

@@ -20,6 +20,7 @@ mod quota;
 mod session;
 mod settings;
 mod simulate_args;
+mod stdin;
 mod stop;
 mod table;
 mod target;

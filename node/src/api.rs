@@ -19,7 +19,7 @@ pub use explain::{Explained, FetchReport, FetchState, PeerFailure, PeerShare, Pe
 pub use failure::{Failure, FailureKind};
 pub use fetch::{FetchRequest, Fetched};
 pub use operation::{Event, Phase, Progress};
-pub use publish::{PublishRequest, Published};
+pub use publish::{PublishRequest, PublishStreamRequest, Published};
 pub use space::{CollectRequest, Collected, ContentRequest, PinRequest, Pinned, Removed, Unpinned};
 pub use status::{Identity, PeerInfo, ServingInfo, Status, TransferInfo};
 pub use verify::{DamageInfo, Verified, VerifyRequest};

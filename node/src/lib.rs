@@ -22,6 +22,7 @@ pub mod network;
 pub mod node;
 mod operation;
 mod output;
+mod publication;
 mod publish;
 mod rate;
 mod read;

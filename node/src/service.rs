@@ -1,12 +1,10 @@
 //! What a [`Node`] answers when it is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_protocol::engine::Priority;
 use shoal_protocol::hash::ContentHash;
-use shoal_protocol::link::Link;
 use shoal_protocol::manifest::{self, EntryKind, EntryPath, PlacedEntry};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -14,24 +12,17 @@ use tokio::task::spawn_blocking;
 use crate::api::{
     BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType,
     Explained, Failure, FailureKind, FetchRequest, Fetched, Identity, PeerInfo, Phase, PinRequest, Pinned, Progress,
-    PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
+    PublishRequest, PublishStreamRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified, VerifyRequest,
 };
-use crate::config::DEFAULT_NETWORK;
 use crate::control::{Events, Items, Service};
 use crate::fetch::{FetchError, Goal, Job, OutputPlan, Reader, distinct_bases};
 use crate::node::{Inner, Node};
 use crate::operation::Reporter;
 use crate::output::{Leftovers, Output};
-use crate::publish::scan::{last_name, scan};
-use crate::publish::{PublishError, import};
 use crate::read::read_in_order;
 use crate::status::{content_info, network_failure};
 use crate::verify::verify;
 
-/// How long a publish waits for the DHT before it says that the announcement goes on in the background.
-const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(20);
-/// Addresses that go into a link.
-const LINK_PEERS: usize = 4;
 /// Entries and bytes that may wait for a reader.
 const READ_QUEUE: usize = 16;
 
@@ -69,6 +60,12 @@ impl Service for Node {
     fn publish(&self, request: PublishRequest) -> Events<Published> {
         let inner = Arc::clone(&self.inner);
         self.inner.operations.events(None, |reporter| async move { inner.publish(request, &reporter).await })
+    }
+
+    fn publish_stream(&self, request: PublishStreamRequest, bytes: Items<Bytes>) -> Events<Published> {
+        let inner = Arc::clone(&self.inner);
+        let work = |reporter| async move { inner.publish_stream(request, bytes, &reporter).await };
+        self.inner.operations.events(None, work)
     }
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
@@ -119,64 +116,6 @@ impl Service for Node {
 }
 
 impl Inner {
-    async fn publish(&self, request: PublishRequest, reporter: &Reporter) -> Result<Published, Failure> {
-        let paths = request.paths.clone();
-        let scanned = spawn_blocking(move || -> Result<_, PublishError> {
-            let name = match paths.as_slice() {
-                [only] => last_name(only).ok(),
-                _ => None,
-            };
-            Ok((scan(&paths)?, name))
-        });
-        let (scan, name) = scanned.await.map_err(|_| PublishError::Broken)??;
-        let name = request.name.or(name);
-        let total = scan.bytes();
-        let tell = |phase, done| {
-            reporter.progress.send_replace(Progress {
-                phase,
-                done_bytes: done,
-                total_bytes: Some(total),
-                ..Progress::default()
-            });
-        };
-        let tell_import = |done| tell(Phase::Importing, done);
-        let imported = import(&self.store, scan, name.clone(), request.in_place, tell_import).await?;
-        let mut announced_to = None;
-        if !request.import_only {
-            tell(Phase::Announcing, total);
-            let announce = self.network.announce(imported.hash.discovery_key());
-            match tokio::time::timeout(ANNOUNCE_PATIENCE, announce).await {
-                Ok(Ok(announced)) => announced_to = Some(u32::try_from(announced.told).unwrap_or(u32::MAX)),
-                // It is stored all the same, and its hash must not be lost.
-                Ok(Err(error)) => {
-                    let _ = reporter.notes.try_send(format!("not announced: {error}"));
-                }
-                Err(_) => {
-                    let _ = reporter.notes.try_send("announcing takes long and goes on in the background".to_owned());
-                }
-            }
-        }
-        let root = &imported.root;
-        Ok(Published {
-            hash: imported.hash,
-            link: self.link(imported.hash, name),
-            bytes: root.bytes,
-            chunks: root.chunks,
-            new_bytes: imported.new_bytes,
-            entries: if root.kind == manifest::ContentKind::File { 1 } else { root.entries },
-            announced_to,
-        })
-    }
-
-    /// A link to a content, with addresses of this node as hints.
-    fn link(&self, hash: ContentHash, name: Option<String>) -> String {
-        let mut link = Link::new(hash);
-        link.name = name;
-        link.peers = self.identity().addresses.into_iter().take(LINK_PEERS).collect();
-        link.network = Some(self.config.network.name.clone()).filter(|name| name != DEFAULT_NETWORK);
-        link.to_string()
-    }
-
     async fn fetch(&self, request: FetchRequest, reporter: Reporter) -> Result<Fetched, Failure> {
         if let Some(path) = request.output.clone().filter(|_| request.force) {
             let home = self.config.home.clone();

@@ -8,8 +8,8 @@ use futures::{FutureExt, StreamExt, stream};
 use shoal_node::api::{
     BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, DamageInfo, EntriesRequest, EntryInfo,
     EntryType, Event, Explained, Failure, FailureKind, FetchReport, FetchRequest, Fetched, Identity, PeerInfo, Phase,
-    PinRequest, Pinned, Progress, PublishRequest, Published, Removed, Status, TransferInfo, Unpinned, Verified,
-    VerifyRequest,
+    PinRequest, Pinned, Progress, PublishRequest, PublishStreamRequest, Published, Removed, Status, TransferInfo,
+    Unpinned, Verified, VerifyRequest,
 };
 use shoal_node::control::{Events, Items, Server, Service};
 use shoal_protocol::hash::{ContentHash, NodeId};
@@ -29,6 +29,18 @@ pub(super) fn missing() -> ContentHash {
 /// A content that takes for ever.
 pub(super) fn endless() -> ContentHash {
     ContentHash::from_root(NodeId::of(b"endless"))
+}
+
+fn published() -> Published {
+    Published {
+        hash: good(),
+        link: format!("shoal:{}?name=x", good()),
+        bytes: 2048,
+        chunks: 1,
+        new_bytes: 0,
+        entries: 1,
+        announced_to: Some(2),
+    }
 }
 
 #[derive(Default)]
@@ -129,16 +141,13 @@ impl Service for Fake {
 
     fn publish(&self, request: PublishRequest) -> Events<Published> {
         *self.publish.lock().unwrap() = Some(request);
-        let published = Published {
-            hash: good(),
-            link: format!("shoal:{}?name=x", good()),
-            bytes: 2048,
-            chunks: 1,
-            new_bytes: 0,
-            entries: 1,
-            announced_to: Some(2),
-        };
+        let published = published();
         stream::iter([Event::Progress(Progress::default()), Event::Done(published)]).boxed()
+    }
+
+    fn publish_stream(&self, _: PublishStreamRequest, bytes: Items<Bytes>) -> Events<Published> {
+        let all = bytes.collect::<Vec<_>>();
+        all.map(|_| Event::Done(published())).into_stream().boxed()
     }
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {

@@ -1,6 +1,8 @@
 //! `shoal publish`: store, announce, and serve if nobody else does.
 
-use shoal_node::api::{PublishRequest, Published};
+use std::path::Path;
+
+use shoal_node::api::{PublishRequest, PublishStreamRequest, Published};
 use shoal_node::control::Service;
 
 use crate::args::PublishArgs;
@@ -11,20 +13,25 @@ use crate::paths;
 use crate::session::{Reach, follow, with_session};
 use crate::settings::Settings;
 use crate::size::show_size;
+use crate::stdin;
 use crate::stop::{Outcome, Stop};
 
 const GO_ON: &str = "run the same command again to go on: what was stored is not stored twice";
 
 pub(super) async fn run(args: PublishArgs, settings: &Settings, output: &mut Output, interrupt: &Interrupt) -> Outcome {
-    if args.paths.iter().any(|path| path.as_os_str() == "-") {
-        return Err(Stop::usage("stdin cannot be published; write it to a file first (a file named - is ./-)"));
-    }
-    let paths = args.paths.iter().map(|path| paths::absolute(path)).collect::<Outcome<Vec<_>>>()?;
+    let what = What::of(&args)?;
     let reach = if args.no_serve { Reach::Offline } else { Reach::Network };
-    let request = PublishRequest { paths, name: args.name, import_only: args.no_serve, in_place: args.in_place };
     with_session(settings, reach, output, interrupt, async |session, output| {
-        let published = follow(session.client.publish(request), output, interrupt).await;
-        let published = published.map_err(|stop| stop.or_go_on(GO_ON))?;
+        let events = match what {
+            What::Paths(request) => session.client.publish(request),
+            What::Stdin(request) => {
+                if stdin::is_terminal() {
+                    output.note("reading stdin until Ctrl-D");
+                }
+                session.client.publish_stream(request, stdin::bytes())
+            }
+        };
+        let published = follow(events, output, interrupt).await.map_err(|stop| stop.or_go_on(GO_ON))?;
         show(&published, output)?;
         match (args.no_serve, session.is_own()) {
             (true, _) => output.note("stored, not announced; `shoal daemon` serves it"),
@@ -38,6 +45,27 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, output: &mut Out
         Ok(())
     })
     .await
+}
+
+/// What is to be published.
+enum What {
+    Paths(PublishRequest),
+    Stdin(PublishStreamRequest),
+}
+
+impl What {
+    fn of(args: &PublishArgs) -> Outcome<Self> {
+        let (name, import_only) = (args.name.clone(), args.no_serve);
+        if !args.paths.iter().any(|path| path == Path::new("-")) {
+            let paths = args.paths.iter().map(|path| paths::absolute(path)).collect::<Outcome<Vec<_>>>()?;
+            return Ok(Self::Paths(PublishRequest { paths, name, import_only, in_place: args.in_place }));
+        }
+        match args.paths.len() {
+            _ if args.in_place => Err(Stop::usage("--in-place needs files, and - is stdin (a file named - is ./-)")),
+            1 => Ok(Self::Stdin(PublishStreamRequest { name, import_only })),
+            _ => Err(Stop::usage("- is stdin and can be published alone only (a file named - is ./-)")),
+        }
+    }
 }
 
 fn show(published: &Published, output: &mut Output) -> Outcome {

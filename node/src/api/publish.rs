@@ -21,6 +21,16 @@ pub struct PublishRequest {
     pub in_place: bool,
 }
 
+/// Asks to publish bytes that come along with the request as one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishStreamRequest {
+    /// The name that goes into the link and the listing.
+    pub name: Option<String>,
+    /// Store only: neither announce nor wait for anybody.
+    #[serde(default)]
+    pub import_only: bool,
+}
+
 /// What a publish made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {

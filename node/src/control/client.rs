@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -17,11 +18,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::lines::Lines;
 use super::reply::ERROR_TRAILER;
+use super::upload::Broken;
 use super::{ControlError, Events, Items, Service, query, socket};
 use crate::api::{
     BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained,
-    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, Published, Removed, Status,
-    Unpinned, Verified, VerifyRequest,
+    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, PublishStreamRequest,
+    Published, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 /// Longest answer to a plain question.
@@ -35,6 +37,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Client {
     home: PathBuf,
 }
+
+/// What a request brings along.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, Failure>;
 
 /// An answer's head, with the task that drives its connection.
 struct Answer {
@@ -52,7 +57,7 @@ impl Client {
         Ok(found.map(|_| Self { home: home.to_owned() }))
     }
 
-    async fn send(&self, method: Method, uri: String, body: Vec<u8>) -> Result<Answer, ControlError> {
+    async fn send(&self, method: Method, uri: String, body: RequestBody) -> Result<Answer, ControlError> {
         let lost = |source| ControlError::Lost { source: Some(source) };
         let stream = socket::connect(&self.home).await?.ok_or(ControlError::Lost { source: None })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
@@ -66,8 +71,7 @@ impl Client {
             .uri(uri)
             .header(header::HOST, "shoal")
             .header(header::TE, "trailers")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| ControlError::Gibberish { what: error.to_string() })?;
         let response = sender.send_request(request).await.map_err(lost)?;
         let answer = Answer { response, connection };
@@ -80,7 +84,7 @@ impl Client {
     /// Asks a plain question.
     async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, Failure> {
         let asked = async {
-            let body = self.send(Method::GET, uri.to_owned(), Vec::new()).await?.collect().await?;
+            let body = self.send(Method::GET, uri.to_owned(), whole(Vec::new())).await?.collect().await?;
             serde_json::from_slice(&body).map_err(|error| ControlError::Gibberish { what: error.to_string() })
         };
         match tokio::time::timeout(ANSWER_DEADLINE, asked).await {
@@ -97,12 +101,17 @@ impl Client {
         R: Serialize,
         T: DeserializeOwned + Send + 'static,
     {
-        let body = serde_json::to_vec(request);
-        let (client, uri) = (self.clone(), uri.to_owned());
-        let opened = async move {
-            let body = body.map_err(|_| ControlError::NotText { what: what.to_owned() })?;
-            client.send(Method::POST, uri, body).await
-        };
+        let body = serde_json::to_vec(request).map_err(|_| ControlError::NotText { what: what.to_owned() });
+        self.operation(uri.to_owned(), body.map(whole))
+    }
+
+    /// Starts a long operation with a body of any kind.
+    fn operation<T>(&self, uri: String, body: Result<RequestBody, ControlError>) -> Events<T>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let client = self.clone();
+        let opened = async move { client.send(Method::POST, uri, body?).await };
         stream::once(opened)
             .flat_map(|opened| match opened {
                 Ok(answer) => answer.lines().into_events(),
@@ -114,7 +123,7 @@ impl Client {
     /// Opens a stream of values.
     fn stream<T: Send + 'static>(&self, uri: String, read: fn(Answer) -> Items<T>) -> Items<T> {
         let client = self.clone();
-        stream::once(async move { client.send(Method::GET, uri, Vec::new()).await })
+        stream::once(async move { client.send(Method::GET, uri, whole(Vec::new())).await })
             .flat_map(move |opened| match opened {
                 Ok(answer) => read(answer),
                 Err(error) => stream::iter([Err(error.into())]).boxed(),
@@ -198,6 +207,17 @@ impl Service for Client {
         self.post("/v1/publish", "a path", &request)
     }
 
+    fn publish_stream(&self, request: PublishStreamRequest, bytes: Items<Bytes>) -> Events<Published> {
+        let mut uri = "/v1/publish/stream".to_owned();
+        if let Some(name) = request.name {
+            query::push(&mut uri, "name", name);
+        }
+        query::push(&mut uri, "import_only", request.import_only);
+        let broken = Broken::default();
+        let body = broken.body(bytes);
+        broken.explain(self.operation(uri, Ok(body)))
+    }
+
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {
         self.post("/v1/fetch", "the output path", &request)
     }
@@ -237,6 +257,10 @@ impl Service for Client {
         }
         self.stream(uri, Answer::bytes)
     }
+}
+
+fn whole(body: Vec<u8>) -> RequestBody {
+    Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn question(uri: &mut String, path: &str, peers: &[String], timeout_ms: u64) {

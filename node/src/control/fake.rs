@@ -12,7 +12,7 @@ use super::{Events, Items, Service};
 use crate::api::{
     BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, EntryType, Event,
     Explained, Failure, FailureKind, FetchReport, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned,
-    Progress, PublishRequest, Published, Removed, Status, Unpinned, Verified, VerifyRequest,
+    Progress, PublishRequest, PublishStreamRequest, Published, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 pub(super) fn hash() -> ContentHash {
@@ -115,6 +115,24 @@ impl Service for Fake {
         }
         let note = Event::Note { message: "one\ntwo".into() };
         stream::iter([Event::Progress(Progress::default()), note, Event::Done(published())]).boxed()
+    }
+
+    fn publish_stream(&self, request: PublishStreamRequest, mut bytes: Items<Bytes>) -> Events<Published> {
+        self.note(&request);
+        if self.fails {
+            return stream::iter([Event::Error(failure())]).boxed();
+        }
+        let published = async move {
+            let mut total = 0;
+            while let Some(piece) = bytes.next().await {
+                match piece {
+                    Ok(piece) => total += piece.len() as u64,
+                    Err(failure) => return Event::Error(failure),
+                }
+            }
+            Event::Done(Published { bytes: total, ..published() })
+        };
+        stream::once(published).boxed()
     }
 
     fn fetch(&self, request: FetchRequest) -> Events<Fetched> {

@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod service;
 mod socket;
+mod upload;
 
 #[cfg(test)]
 mod fake;

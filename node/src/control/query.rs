@@ -45,6 +45,11 @@ pub(super) fn number(key: &str, value: &str) -> Result<u64, Failure> {
     value.parse().map_err(|_| Failure::new(FailureKind::Usage, format!("{key} is to be a whole number, not {value:?}")))
 }
 
+/// Reads `true` or `false` of a query.
+pub(super) fn yes_or_no(key: &str, value: &str) -> Result<bool, Failure> {
+    value.parse().map_err(|_| Failure::new(FailureKind::Usage, format!("{key} is to be true or false, not {value:?}")))
+}
+
 /// Reads `A-B`, `A-` or `-` as first and last byte.
 pub(super) fn range(value: &str) -> Result<(Option<u64>, Option<u64>), Failure> {
     let wrong = || Failure::new(FailureKind::Usage, format!("range is to be A-B or A-, not {value:?}"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -12,8 +12,8 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use shoal_protocol::hash::ContentHash;
 
-use super::{Service, query, reply};
-use crate::api::{BytesRequest, EntriesRequest, Failure, FailureKind};
+use super::{Service, query, reply, upload};
+use crate::api::{BytesRequest, EntriesRequest, Failure, FailureKind, PublishStreamRequest};
 
 /// Longest body of a request: room for some thousand paths.
 pub(super) const MAX_REQUEST_BYTES: usize = 4 << 20;
@@ -28,6 +28,7 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
         .route("/v1/peers", get(async |State(service): State<Arc<S>>| reply::value(service.peers().await)))
         .route("/v1/contents", get(async |State(service): State<Arc<S>>| reply::value(service.contents().await)))
         .route("/v1/publish", post(publish::<S>))
+        .route("/v1/publish/stream", post(publish_stream::<S>))
         .route("/v1/fetch", post(fetch::<S>))
         .route("/v1/pin", post(pin::<S>))
         .route("/v1/unpin", post(unpin::<S>))
@@ -46,6 +47,13 @@ pub(super) fn router<S: Service>(service: Arc<S>) -> Router {
 async fn publish<S: Service>(State(service): State<Arc<S>>, body: Result<Bytes, BytesRejection>) -> Response {
     match parse(body) {
         Ok(request) => reply::events(service.publish(request)).await,
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+async fn publish_stream<S: Service>(State(service): State<Arc<S>>, RawQuery(query): RawQuery, body: Body) -> Response {
+    match publish_stream_request(query.as_deref()) {
+        Ok(request) => reply::events(service.publish_stream(request, upload::items(body))).await,
         Err(failure) => reply::failure(&failure),
     }
 }
@@ -145,6 +153,18 @@ fn parse_hash(text: &str) -> Result<ContentHash, Failure> {
 
 fn unknown(key: &str) -> Failure {
     Failure::new(FailureKind::Usage, format!("the query has an unknown key {key:?}; see docs/control.md"))
+}
+
+fn publish_stream_request(query: Option<&str>) -> Result<PublishStreamRequest, Failure> {
+    let mut request = PublishStreamRequest::default();
+    for (key, value) in query::pairs(query.unwrap_or_default())? {
+        match &*key {
+            "name" => request.name = Some(value.into_owned()),
+            "import_only" => request.import_only = query::yes_or_no(&key, &value)?,
+            _ => return Err(unknown(&key)),
+        }
+    }
+    Ok(request)
 }
 
 fn entries_request(hash: &str, query: Option<&str>) -> Result<EntriesRequest, Failure> {

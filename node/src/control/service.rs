@@ -9,8 +9,8 @@ use shoal_protocol::hash::ContentHash;
 
 use crate::api::{
     BytesRequest, CollectRequest, Collected, ContentInfo, ContentRequest, EntriesRequest, EntryInfo, Event, Explained,
-    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, Published, Removed, Status,
-    Unpinned, Verified, VerifyRequest,
+    Failure, FetchRequest, Fetched, Identity, PeerInfo, PinRequest, Pinned, PublishRequest, PublishStreamRequest,
+    Published, Removed, Status, Unpinned, Verified, VerifyRequest,
 };
 
 /// A long operation as it goes on: progress and notes, then one `Done` or `Error`, then the end.
@@ -45,6 +45,10 @@ pub trait Service: Send + Sync + 'static {
 
     /// Stores files and folders and tells the network.
     fn publish(&self, request: PublishRequest) -> Events<Published>;
+
+    /// Stores bytes as they come, as one file, and tells the network. What ends with an error, or is dropped, is not
+    /// published.
+    fn publish_stream(&self, request: PublishStreamRequest, bytes: Items<Bytes>) -> Events<Published>;
 
     /// Gets a content from peers and puts it at a path.
     fn fetch(&self, request: FetchRequest) -> Events<Fetched>;

@@ -12,7 +12,10 @@ use tokio::time::timeout;
 
 use super::fake::{Fake, failure, hash, published};
 use super::{Client, Server, Service, socket, socket_path};
-use crate::api::{BytesRequest, EntriesRequest, Event, FailureKind, FetchRequest, PublishRequest};
+use crate::api::{
+    BytesRequest, EntriesRequest, Event, Failure, FailureKind, FetchRequest, PublishRequest, PublishStreamRequest,
+    Published,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,6 +98,39 @@ async fn events_arrive_in_order_and_requests_whole() {
     };
     assert_eq!((message.as_str(), done), ("one\ntwo", &published()));
     assert_eq!(*world.service.asked.lock().unwrap(), [format!("{request:?}")]);
+}
+
+async fn upload(world: &World, pieces: Vec<Result<bytes::Bytes, Failure>>) -> Vec<Event<Published>> {
+    let request = PublishStreamRequest { name: Some("a b&c".into()), import_only: true };
+    let events = world.client.publish_stream(request.clone(), futures::stream::iter(pieces).boxed());
+    let events = timeout(PATIENCE, events.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(*world.service.asked.lock().unwrap(), [format!("{request:?}")]);
+    events
+}
+
+fn pieces(count: usize) -> Vec<Result<bytes::Bytes, Failure>> {
+    vec![Ok(bytes::Bytes::from(vec![7; 100_000])); count]
+}
+
+#[tokio::test]
+async fn content_of_any_length_comes_along_with_a_request() {
+    let world = world(Fake::default()).await;
+    let done = Published { bytes: 10_000_000, ..published() };
+    assert_eq!(upload(&world, pieces(100)).await, [Event::Done(done)]);
+}
+
+#[tokio::test]
+async fn content_that_breaks_off_is_an_error_which_says_why() {
+    let world = world(Fake::default()).await;
+    let mut broken = pieces(100);
+    broken.push(Err(failure()));
+    assert_eq!(upload(&world, broken).await, [Event::Error(failure())]);
+}
+
+#[tokio::test]
+async fn whoever_sends_on_hears_that_it_was_refused() {
+    let world = world(Fake { fails: true, ..Fake::default() }).await;
+    assert_eq!(upload(&world, pieces(100)).await, [Event::Error(failure())]);
 }
 
 #[tokio::test]

@@ -84,6 +84,12 @@ pub enum PublishError {
         /// The file.
         path: PathBuf,
     },
+    /// A stream that broke off before its end.
+    #[error("what was sent broke off before its end ({source}): nothing of it is published")]
+    Stream {
+        /// What broke it off.
+        source: io::Error,
+    },
     /// The manifest could not be built of what was found.
     #[error("cannot describe this as a manifest: {0}")]
     Manifest(#[from] BuildError),
@@ -101,6 +107,10 @@ pub enum PublishError {
 impl PublishError {
     pub(super) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(super) fn stream(source: io::Error) -> Self {
+        Self::Stream { source }
     }
 
     /// The family that decides the exit code.

@@ -11,8 +11,9 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::PublishError;
+use super::input::Input;
 use super::placer::Placer;
-use super::read::{Batch, read_all};
+use super::read::{Batch, read_all, read_stream};
 use super::scan::Scan;
 use crate::clock::unix_ms;
 use crate::manifests;
@@ -32,24 +33,27 @@ pub(crate) struct Imported {
     pub(crate) new_bytes: u64,
 }
 
-/// Reads, chunks, hashes and stores all that was scanned, and records the manifest under `name`. With `in_place` large
-/// files are not copied: the store notes where in them their chunks lie.
+/// Reads, chunks, hashes and stores the input, and records the manifest under `name`. With `in_place` large files are
+/// not copied: the store notes where in them their chunks lie.
 ///
 /// `on_bytes` is told how many bytes of content have been handed to the store, a few times per MiB. When this
 /// returns, everything is durable. Dropping the future leaves chunks in the store and no manifest.
 pub(crate) async fn import(
     store: &Store,
-    scan: Scan,
+    input: Input,
     name: Option<String>,
     in_place: bool,
     mut on_bytes: impl FnMut(u64) + Send,
 ) -> Result<Imported, PublishError> {
-    let scan = Arc::new(scan);
     let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
-    let reader = spawn_blocking({
-        let scan = Arc::clone(&scan);
-        move || read_all(&scan, sink)
-    });
+    let (scan, reader) = match input {
+        Input::Paths(scan) => {
+            let scan = Arc::new(scan);
+            let read = Arc::clone(&scan);
+            (Some(scan), spawn_blocking(move || read_all(&read, sink)))
+        }
+        Input::Stream(stream) => (None, spawn_blocking(move || read_stream(stream, sink))),
+    };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut hashed = ReceiverStream::new(batches)
         .map(|batch| {
@@ -61,11 +65,14 @@ pub(crate) async fn import(
         .buffered(workers.min(QUEUE_BATCHES));
 
     let ingest = store.ingest();
-    let mut placer = in_place.then(|| Placer::new(store, ingest.hold(), &scan));
-    let mut manifest = match &*scan {
-        Scan::File(_) => ManifestBuilder::new(ContentKind::File),
-        Scan::Folder(_) => ManifestBuilder::new(ContentKind::Folder),
+    let in_place = scan.as_ref().filter(|_| in_place);
+    let mut placer = in_place.map(|scan| Placer::new(store, ingest.hold(), scan));
+    let entries = match scan.as_deref() {
+        Some(Scan::Folder(entries)) => Some(entries),
+        Some(Scan::File(_)) | None => None,
     };
+    let kind = if entries.is_some() { ContentKind::Folder } else { ContentKind::File };
+    let mut manifest = ManifestBuilder::new(kind);
     let mut done_bytes = 0;
     while let Some(batch) = hashed.next().await {
         let (chunks, origin) = batch.map_err(|_| PublishError::Broken)?;
@@ -88,11 +95,9 @@ pub(crate) async fn import(
     }
     reader.await.map_err(|_| PublishError::Broken)??;
 
-    if let Scan::Folder(entries) = &*scan {
-        for scanned in entries {
-            manifest.push_entry(scanned.entry.clone())?;
-            put_nodes(&ingest, manifest.drain_nodes()).await?;
-        }
+    for scanned in entries.into_iter().flatten() {
+        manifest.push_entry(scanned.entry.clone())?;
+        put_nodes(&ingest, manifest.drain_nodes()).await?;
     }
     let finished = manifest.finish()?;
     put_nodes(&ingest, finished.nodes).await?;

@@ -1,14 +1,17 @@
 //! Publishing: what is on disk becomes chunks and a manifest in the store.
 //!
 //! Data flows one way: scan (names) → read (bytes, cut into chunks) → hash → store, with a bounded queue at each
-//! arrow. The manifest is recorded last, once all it names is durable: a publish that breaks off leaves chunks that
-//! the next attempt finds and nothing that anybody is told of. Announcing is the caller's business.
+//! arrow; what comes as a stream is read without a scan. The manifest is recorded last, once all it names is durable: a
+//! publish that breaks off leaves chunks that the next attempt finds and nothing that anybody is told of. Announcing is
+//! the caller's business.
 
 mod error;
 mod import;
+mod input;
 mod placer;
 mod read;
 pub(crate) mod scan;
 
 pub(crate) use error::PublishError;
 pub(crate) use import::import;
+pub(crate) use input::Input;

@@ -38,7 +38,16 @@ pub(super) struct Origin {
 /// Reads everything that was scanned, in stream order, and sends its chunks. Ends early, without an error, when
 /// nobody takes them any more.
 pub(super) fn read_all(scan: &Scan, sink: mpsc::Sender<Batch>) -> Result<(), PublishError> {
-    match read_runs(scan, &mut Cutter::new(sink)) {
+    outcome(read_runs(scan, &mut Cutter::new(sink)))
+}
+
+/// Reads a stream to its end and sends its chunks, like those of a lone file; ends early in the same way.
+pub(super) fn read_stream(stream: impl Read, sink: mpsc::Sender<Batch>) -> Result<(), PublishError> {
+    outcome(Cutter::new(sink).read_stream(stream))
+}
+
+fn outcome(read: Result<(), Stop>) -> Result<(), PublishError> {
+    match read {
         Ok(()) | Err(Stop::NobodyListens) => Ok(()),
         Err(Stop::Error(error)) => Err(error),
     }
@@ -115,12 +124,20 @@ impl Cutter {
         if stamp(&file)? == source.stamp { Ok(()) } else { Err(changed()) }
     }
 
-    /// Reads until the buffer is full, `limit` is reached or the file ends. `take` keeps `read_to_end` from growing
+    fn read_stream(&mut self, mut stream: impl Read) -> Result<(), Stop> {
+        while self.fill(&mut stream, u64::MAX).map_err(PublishError::stream)? > 0 {
+            if self.buffer.len() == BUFFER_BYTES {
+                self.cut(false)?;
+            }
+        }
+        self.end_run()
+    }
+
+    /// Reads until the buffer is full, `limit` is reached or the input ends. `take` keeps `read_to_end` from growing
     /// the buffer, and lets it read into memory that nobody has zeroed first.
-    fn fill(&mut self, file: &File, limit: u64) -> io::Result<u64> {
+    fn fill(&mut self, input: impl Read, limit: u64) -> io::Result<u64> {
         let room = (BUFFER_BYTES - self.buffer.len()) as u64;
-        let mut file = file;
-        (&mut file).take(limit.min(room)).read_to_end(&mut self.buffer).map(|read| read as u64)
+        input.take(limit.min(room)).read_to_end(&mut self.buffer).map(|read| read as u64)
     }
 
     /// Ends a chunk here, so that what follows is cut as if it stood alone.

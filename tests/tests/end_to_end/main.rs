@@ -25,6 +25,7 @@ mod shapes;
 mod sharing;
 mod space;
 mod standing;
+mod stdin;
 mod support;
 mod torture;
 mod verify;
