@@ -55,7 +55,7 @@ async fn publish_prints_the_link_alone() {
     assert_eq!(asked.paths, [std::env::current_dir().unwrap().join("Cargo.toml")]);
     let json = shoal(&daemon, "--json publish Cargo.toml").await.stdout;
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["new_bytes"], 0);
-    assert_eq!(shoal(&daemon, "publish -").await.code(), 2);
+    assert_eq!(shoal(&daemon, "publish - Cargo.toml").await.code(), 2);
 }
 
 #[tokio::test]
