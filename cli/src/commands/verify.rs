@@ -64,7 +64,10 @@ fn show(verified: &Verified, repair: bool, output: &mut Output) -> Outcome {
             };
             Err(Stop::new(
                 FailureKind::Integrity,
-                format!("{left} chunks or rows that were held are damaged; {way_out}"),
+                match left {
+                    1 => format!("1 chunk or row that was held is damaged; {way_out}"),
+                    _ => format!("{left} chunks or rows that were held are damaged; {way_out}"),
+                },
             ))
         }
     }
