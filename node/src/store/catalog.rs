@@ -6,7 +6,7 @@
 
 mod changes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
+use super::panics::caught;
 use super::record::ManifestRecord;
 use super::rows::ID_BYTES;
 use super::uses::Uses;
@@ -56,6 +57,10 @@ impl Catalog {
     pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<(Self, Changes), StoreError> {
         let about = About { kind: "catalog", cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
+        // A record that another version wrote would be taken for damaged, and written over.
+        if let Err(version @ StoreError::Version { .. }) = database.read(check_versions) {
+            return Err(version);
+        }
         let (changes, requests) = mpsc::channel(QUEUE);
         let uses = Arc::<Uses>::default();
         let (theirs, changes) = (Arc::clone(&uses), Mutex::new(Some(changes)));
@@ -180,14 +185,17 @@ impl Catalog {
     pub(super) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
         let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
         let mut found = Vec::new();
-        let fill = |transaction: &WriteTransaction, records: Vec<ManifestRecord>| {
-            for record in records {
+        let mut lost = Vec::new();
+        let fill = |transaction: &WriteTransaction, salvaged: Salvaged| {
+            lost = salvaged.lost;
+            for record in salvaged.records {
                 apply(transaction, &Change::Put(record))?;
             }
             Ok(())
         };
-        if let Some(wrong) = self.database.check_or_renew(readable_records, fill)? {
+        if let Some(wrong) = self.database.check_or_renew(salvage, fill)? {
             found.push((wrong, true));
+            found.extend(lost.iter().map(|hash| (damaged(&both_damaged(hash)), false)));
         }
         let rows = self.read(|transaction| {
             let mut rows: BTreeMap<[u8; ID_BYTES], Vec<ManifestRecord>> = BTreeMap::new();
@@ -210,10 +218,9 @@ impl Catalog {
                 }
                 _ => {
                     let hash = ContentHash::from_bytes(hash);
-                    let detail = format!("both copies of the record of {hash} are damaged: publish or fetch it again");
                     let change = |transaction: &WriteTransaction| apply(transaction, &Change::Remove(hash));
                     let mended = repair && self.database.write(Durability::Immediate, change).is_ok();
-                    found.push((damaged(&detail), mended));
+                    found.push((damaged(&both_damaged(&hash)), mended));
                 }
             }
         }
@@ -248,17 +255,67 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The records of which at least one copy can be read. What comes after a page that cannot be is looked for in the
-/// other copy.
-fn readable_records(transaction: &redb::ReadTransaction) -> Result<Vec<ManifestRecord>, Trouble> {
-    let mut records = BTreeMap::new();
+/// Fails if a record is of a version that this program does not know. What cannot be read is nothing to this.
+fn check_versions(transaction: &redb::ReadTransaction) -> Result<(), Trouble> {
     for table in [RECORDS, COPIES] {
-        for row in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
-            let hash = ContentHash::from_bytes(*row.0.value());
-            if let Ok(record) = ManifestRecord::decode(&hash, row.1.value()) {
-                records.insert(*hash.as_bytes(), record);
+        for (hash, value) in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
+            let read = ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value());
+            if let Err(version @ Trouble::Version(_)) = read {
+                return Err(version);
             }
         }
     }
-    Ok(records.into_values().collect())
+    Ok(())
+}
+
+fn both_damaged(hash: &ContentHash) -> String {
+    format!("both copies of the record of {hash} are damaged: publish or fetch it again")
+}
+
+/// What can be read of a catalog.
+#[derive(Default)]
+struct Salvaged {
+    /// The records of which at least one copy can be read.
+    records: Vec<ManifestRecord>,
+    /// Contents of which that there was one is all that is known.
+    lost: Vec<ContentHash>,
+}
+
+/// Reads what can be read: of each table by itself, since what redb makes of a damaged page may be a panic. What comes
+/// after a page that cannot be read is looked for in the other copy.
+fn salvage(transaction: &redb::ReadTransaction) -> Result<Salvaged, Trouble> {
+    let (mut records, mut known) = (BTreeMap::new(), BTreeSet::new());
+    let mut readable = false;
+    for table in [RECORDS, COPIES] {
+        readable |= each_row(|| {
+            for (hash, value) in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
+                if let Ok(record) = ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value()) {
+                    records.insert(*hash.value(), record);
+                }
+            }
+            Ok(())
+        });
+    }
+    each_row(|| {
+        for (key, hash) in transaction.open_table(KEYS)?.iter()?.map_while(Result::ok) {
+            // Of a row that is damaged itself the key does not follow from the value.
+            if ContentHash::from_bytes(*hash.value()).discovery_key().as_bytes() == key.value() {
+                known.insert(*hash.value());
+            }
+        }
+        Ok(())
+    });
+    if !readable {
+        return Err(Trouble::Row("neither copy of the records can be read"));
+    }
+    known.retain(|hash| !records.contains_key(hash));
+    Ok(Salvaged {
+        records: records.into_values().collect(),
+        lost: known.into_iter().map(ContentHash::from_bytes).collect(),
+    })
+}
+
+/// Goes through a table; says whether that could be done.
+fn each_row(read: impl FnOnce() -> Result<(), Trouble>) -> bool {
+    matches!(caught(read), Ok(Ok(())))
 }

@@ -69,6 +69,11 @@ pub struct ManifestRecord {
 impl ManifestRecord {
     /// The record's value; its key is the content hash.
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.encode_as(RECORD_VERSION)
+    }
+
+    /// The same, claiming to be of this version.
+    pub(super) fn encode_as(&self, version: u8) -> Vec<u8> {
         let kind = match self.kind {
             ContentKind::File => 0,
             ContentKind::Folder => 1,
@@ -77,7 +82,7 @@ impl ManifestRecord {
             ContentState::Fetching => 0,
             ContentState::Complete => 1,
         };
-        let mut value = vec![RECORD_VERSION, kind, state, u8::from(self.pinned), u8::from(self.name.is_some())];
+        let mut value = vec![version, kind, state, u8::from(self.pinned), u8::from(self.name.is_some())];
         let numbers = [self.bytes, self.chunks, self.entries, self.created_unix_ms, self.last_used_unix_ms];
         for number in numbers {
             value.extend_from_slice(&number.to_le_bytes());

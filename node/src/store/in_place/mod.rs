@@ -20,6 +20,7 @@ use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTra
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::home_database::{About, HomeDatabase};
+use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
 
 pub(super) use self::read::Wanted;
@@ -90,6 +91,12 @@ impl InPlace {
         let last = database.read(|transaction| {
             let table = transaction.open_table(FILES)?;
             transaction.open_table(CHUNKS)?.first()?;
+            for (number, value) in table.iter()?.map_while(Result::ok) {
+                // It would be taken for damaged, and its chunks for lost.
+                if let Err(version @ Trouble::Version(_)) = FileRow::decode(FileNumber(number.value()), value.value()) {
+                    return Err(version);
+                }
+            }
             let last = table.last()?.map_or(0, |(number, _)| number.value());
             Ok(last)
         })?;
@@ -313,20 +320,29 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
 
 type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);
 
-/// What can be read of both tables.
+/// What can be read of both tables: of each by itself, since what redb makes of a damaged page may be a panic.
 fn salvage(transaction: &ReadTransaction) -> Result<Salvaged, Trouble> {
-    let table = transaction.open_table(CHUNKS)?;
-    let chunks = table.iter()?.map_while(Result::ok).filter_map(|(id, value)| {
-        let id = *id.value();
-        Some((id, FilePlace::decode(&id, value.value()).ok()?))
-    });
-    let chunks = chunks.collect();
-    let table = transaction.open_table(FILES)?;
-    let files = table.iter()?.map_while(Result::ok).filter_map(|(number, value)| {
-        let number = FileNumber(number.value());
-        Some((number, FileRow::decode(number, value.value()).ok()?))
-    });
-    Ok((chunks, files.collect()))
+    let (mut chunks, mut files) = Salvaged::default();
+    let read_chunks = || -> Result<(), Trouble> {
+        for (id, value) in transaction.open_table(CHUNKS)?.iter()?.map_while(Result::ok) {
+            let id = *id.value();
+            chunks.extend(FilePlace::decode(&id, value.value()).ok().map(|place| (id, place)));
+        }
+        Ok(())
+    };
+    let read_files = || -> Result<(), Trouble> {
+        for (number, value) in transaction.open_table(FILES)?.iter()?.map_while(Result::ok) {
+            let number = FileNumber(number.value());
+            files.extend(FileRow::decode(number, value.value()).ok().map(|row| (number, row)));
+        }
+        Ok(())
+    };
+    for read in [caught(read_chunks), caught(read_files)] {
+        if !matches!(read, Ok(Ok(()))) {
+            tracing::warn!(?read, "a table of files in place can be read in part at most");
+        }
+    }
+    Ok((chunks, files))
 }
 
 fn again<T>(database: &HomeDatabase, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -4,7 +4,7 @@ use shoal_protocol::chunker::MIN_CHUNK_BYTES;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::manifest::{ContentKind, EncodedNode, ManifestBuilder, Root};
 
-use super::super::{ContentState, Ingest};
+use super::super::{ContentState, FileStamp, Ingest, KeptChunk, NewFile};
 use super::*;
 use crate::manifests;
 
@@ -105,10 +105,48 @@ impl Sample {
         wait(ingest.record(other.record(ContentState::Complete))).unwrap();
     }
 
+    /// Places its chunks, and puts the rest, with `ingest`: in a new file at `path` with its bytes.
+    pub(super) fn place(&self, store: &Store, ingest: &Ingest, path: &Path) {
+        let bytes = self.chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect::<Vec<_>>();
+        if !std::fs::read(path).is_ok_and(|there| there == bytes) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let stamp = FileStamp::of(&std::fs::metadata(path).unwrap());
+        self.put_nodes(ingest);
+        wait(ingest.flush()).unwrap();
+        let mut writer = store.in_place_writer_under(ingest.hold());
+        let file = writer.add(NewFile { path: path.to_owned(), becomes: None, stamp }).unwrap();
+        let mut offset = 0;
+        let kept = self.chunks.iter().map(|chunk| {
+            let len = chunk.bytes().len() as u32;
+            offset += u64::from(len);
+            KeptChunk { id: chunk.id(), file, offset: offset - u64::from(len), len }
+        });
+        writer.keep(&kept.collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Publishes it in place and records it.
+    pub(super) fn publish_in_place(&self, store: &Store, path: &Path) {
+        let ingest = store.ingest();
+        self.place(store, &ingest, path);
+        wait(ingest.record(self.record(ContentState::Complete))).unwrap();
+    }
+
     /// How many of its chunks are held.
     pub(super) fn held(&self, store: &Store) -> usize {
         let ids: Vec<_> = self.chunks.iter().map(VerifiedChunk::id).collect();
         store.holds_chunks(&ids).unwrap().into_iter().filter(|held| *held).count()
+    }
+
+    /// Whether every node is there with its bytes; says which is not.
+    pub(super) fn has_nodes(&self, store: &Store) -> Result<(), String> {
+        for node in &self.nodes {
+            match store.read_node(&node.id).map_err(|error| error.to_string())? {
+                Some(bytes) if bytes == node.bytes => {}
+                other => return Err(format!("node {:?} is {other:?}", node.id)),
+            }
+        }
+        Ok(())
     }
 
     /// Every chunk and node is there with its bytes.

@@ -220,6 +220,34 @@ fn another_format_version_is_named() {
 }
 
 #[test]
+fn a_record_of_another_version_is_named_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    wait(store.put_manifest(sample("a"))).unwrap();
+    wait(store.put_manifest(sample("b"))).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let catalog = home.path().join(CATALOG_FILE);
+    let newer = sample("b").encode_as(2);
+    let database = redb::Database::open(&catalog).unwrap();
+    let transaction = database.begin_write().unwrap();
+    for name in ["manifests", "manifest copies"] {
+        let table = redb::TableDefinition::<&[u8; 32], &[u8]>::new(name);
+        transaction.open_table(table).unwrap().insert(sample("b").hash.as_bytes(), newer.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    let refused = Store::open(home.path(), small()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Version { found: 2, file, .. } if *file == catalog), "{refused}");
+    let words = refused.to_string();
+    assert!(words.contains("format 2") && words.contains("use the version of shoal that wrote it"), "{words}");
+    // It is left as it is.
+    let transaction = redb::ReadableDatabase::begin_read(&redb::Database::open(&catalog).unwrap()).unwrap();
+    let table = transaction.open_table(redb::TableDefinition::<&[u8; 32], &[u8]>::new("manifests")).unwrap();
+    assert_eq!(table.get(sample("b").hash.as_bytes()).unwrap().unwrap().value(), newer);
+}
+
+#[test]
 fn a_segment_of_another_version_is_named_and_the_rest_goes_on() {
     let home = tempfile::tempdir().unwrap();
     let chunks: Vec<_> = (0..80).map(|at| chunk(&mut random(70 + at), 30_000)).collect();

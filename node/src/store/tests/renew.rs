@@ -1,0 +1,94 @@
+//! Tables that are begun anew because a page of them is damaged: what they knew is in the new ones.
+
+use std::fs;
+
+use super::super::record::tests::sample;
+use super::super::{CATALOG_FILE, ContentState, IN_PLACE_FILE};
+use super::content::Sample;
+use super::damage::overwrite;
+use super::verify::verify;
+use super::*;
+
+/// Turns a bit of each occurrence of some bytes, for pages that are not in use any more have them too.
+fn flip(file: &Path, bytes: &[u8]) {
+    let mut content = fs::read(file).unwrap();
+    let at: Vec<_> = (0..content.len() - bytes.len()).filter(|at| &content[*at..*at + bytes.len()] == bytes).collect();
+    assert!(!at.is_empty());
+    at.iter().for_each(|at| content[*at] ^= 4);
+    overwrite(file, &content);
+}
+
+#[test]
+fn a_catalog_that_is_begun_anew_has_every_record_and_pin() {
+    let home = tempfile::tempdir().unwrap();
+    let catalog = home.path().join(CATALOG_FILE);
+    let store = open(home.path());
+    let mut records = Vec::new();
+    for at in 0..200u64 {
+        let state = if at % 3 == 0 { ContentState::Fetching } else { ContentState::Complete };
+        let record = ManifestRecord { pinned: at % 2 == 0, state, ..sample(&format!("content {at}")) };
+        wait(store.put_manifest(record.clone())).unwrap();
+        records.push(record);
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    records.sort_unstable_by_key(|record| *record.hash.as_bytes());
+    // It stands in two tables, each with pages of its own; of both a bit is turned.
+    let victim = records[77].clone();
+    flip(&catalog, &victim.encode());
+    let store = open(home.path());
+    let found = verify(&store, true);
+    assert!(found.damage.iter().all(|damage| damage.file == catalog), "{:?}", found.damage);
+    assert!(found.damage[0].mended && catalog.with_extension("damaged").exists(), "{:?}", found.damage);
+    // One is lost, but not in silence.
+    let lost: Vec<_> = found.damage.iter().filter(|damage| !damage.mended).collect();
+    assert!(lost.len() == 1 && lost[0].detail.contains(&victim.hash.to_string()), "{lost:?}");
+    records.retain(|record| *record != victim);
+    let check = |store: &Store| {
+        assert_eq!(store.manifests().unwrap(), records);
+        for record in &records {
+            assert_eq!(store.manifest_by_key(&record.hash.discovery_key()).unwrap().as_ref(), Some(record));
+        }
+    };
+    check(&store);
+    assert_eq!(verify(&store, false).damage.len(), 0);
+    assert!(wait(store.pin_manifest(records[0].hash, !records[0].pinned)).unwrap());
+    assert!(wait(store.pin_manifest(records[0].hash, records[0].pinned)).unwrap());
+    wait(store.close()).unwrap();
+    drop(store);
+    check(&open(home.path()));
+}
+
+#[test]
+fn a_table_of_files_in_place_that_is_begun_anew_has_every_file_and_chunk() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let table = home.path().join(IN_PLACE_FILE);
+    let mut rng = random(9);
+    let store = open(home.path());
+    let contents: Vec<_> = (0..6).map(|_| Sample::random(&mut rng, 4)).collect();
+    for (at, content) in contents.iter().enumerate() {
+        content.publish_in_place(&store, &files.path().join(at.to_string()));
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    let victim = contents[2].chunks[1].clone();
+    flip(&table, victim.id().as_bytes());
+    let store = open(home.path());
+    let found = verify(&store, true);
+    assert!(!found.damage.is_empty() && table.with_extension("damaged").exists(), "{:?}", found.damage);
+    assert!(found.damage.iter().any(|damage| damage.file == table && damage.mended), "{:?}", found.damage);
+    let check = |store: &Store| {
+        for chunk in contents.iter().flat_map(|content| &content.chunks).filter(|chunk| chunk.id() != victim.id()) {
+            assert_eq!(store.read_chunk(&chunk.id()).unwrap().as_ref(), Some(chunk.bytes()));
+        }
+    };
+    check(&store);
+    assert_eq!(store.holds_chunks(&[victim.id()]).unwrap(), [false]);
+    assert_eq!(store.shared().in_place.files().unwrap().len(), contents.len());
+    // Published again, it is there again.
+    contents[2].publish_in_place(&store, &files.path().join("2"));
+    contents[2].assert_whole(&store);
+    wait(store.close()).unwrap();
+    drop(store);
+    check(&open(home.path()));
+}
