@@ -29,6 +29,8 @@ pub(crate) enum FileCall {
     Resize,
     /// Waiting until all written bytes are on the disk.
     Sync,
+    /// Waiting until the names in a folder are.
+    SyncFolder,
 }
 
 /// Decides which calls fail; for tests.

@@ -14,7 +14,7 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use super::FORMAT_VERSION;
-use super::backend::{Faults, FileHealth, StoreFile};
+use super::backend::{Faults, FileCall, FileHealth, StoreFile};
 use super::error::{StoreError, Trouble};
 use super::overlay::Overlay;
 use super::panics::{caught, drop_quietly};
@@ -216,8 +216,16 @@ pub(super) fn check_format(transaction: &ReadTransaction, kind: &str) -> Result<
 }
 
 /// Makes the names in `folder` durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::io(folder, source))
+pub(super) fn sync_folder(folder: &Path, faults: Option<&Arc<dyn Faults>>) -> Result<(), StoreError> {
+    let sync = || {
+        faults.map_or(Ok(()), |faults| faults.before(FileCall::SyncFolder, folder))?;
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        if let Some(faults) = faults {
+            faults.after(FileCall::SyncFolder);
+        }
+        synced
+    };
+    sync().map_err(|source| StoreError::io(folder, source))
 }
 
 /// Makes a database under a name of passage, and gives it its own once it is durable.
@@ -235,7 +243,7 @@ pub(super) fn create(
             tables(transaction)
         })?;
         std::fs::rename(&passage, path).map_err(|source| StoreError::io(path, source))?;
-        path.parent().map_or(Ok(()), sync_folder)?;
+        path.parent().map_or(Ok(()), |folder| sync_folder(folder, faults))?;
         Ok(handle)
     });
     if made.is_err() {

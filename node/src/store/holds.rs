@@ -143,10 +143,11 @@ impl Hold {
     /// Takes over all that `other` knows.
     pub(super) fn absorb(&self, other: &Self) {
         if !Arc::ptr_eq(&self.0, &other.0) {
-            let theirs = other.0.held.places().clone();
-            self.0.held.places().merge(&theirs);
-            let theirs = other.0.held.files().clone();
-            self.0.held.files().merge(&theirs);
+            // In one step for whoever moves objects meanwhile, or this hold would know of one only where it was. Two
+            // holds are locked at a time only under this lock.
+            let _registry = self.0.holds.registry();
+            self.0.held.places().merge(&other.0.held.places());
+            self.0.held.files().merge(&other.0.held.files());
         }
     }
 }
@@ -327,6 +328,31 @@ mod tests {
         assert!(holds.covers(S, 5_000) && holds.covers(T, 90_000) && !holds.covers(T, 190_000));
         holds.forget(S);
         assert!(!holds.covers(S, 5_000) && holds.covers(T, 90_000));
+    }
+
+    #[test]
+    fn what_is_handed_on_while_objects_move_is_known_where_they_are() {
+        for _ in 0..40 {
+            let holds = Arc::<Holds>::default();
+            // Made first or last: a registry may be gone through in any order.
+            let (one, other) = (holds.hold(None), holds.hold(None));
+            for segment in 100..400 {
+                // So much that handing it on takes a while.
+                one.add(SegmentNumber(segment), 200 << 20);
+            }
+            one.add(S, 5_000);
+            let start = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    other.absorb(&one);
+                });
+                start.wait();
+                holds.follow((S, 5_000), (T, 90_000));
+            });
+            drop(one);
+            assert!(holds.covers(S, 5_000) && holds.covers(T, 90_000));
+        }
     }
 
     #[test]

@@ -174,13 +174,15 @@ impl Index {
         self.database.write(Durability::Immediate, |_| Ok(()))
     }
 
-    /// Notes, durably and with all that was taken in, that nothing will be added to `segment`.
-    pub(super) fn complete(&self, segment: SegmentNumber) -> Result<(), StoreError> {
+    /// Notes, durably and with all that was taken in, that nothing will be added to `complete`.
+    pub(super) fn complete(&self, complete: &[SegmentNumber]) -> Result<(), StoreError> {
         self.database.write(Durability::Immediate, |transaction| {
             let mut segments = transaction.open_table(SEGMENTS)?;
-            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
-            let row = SegmentRow { state: SegmentState::Complete, ..known.transpose()?.unwrap_or_default() };
-            segments.insert(segment.0, &row.encode(segment))?;
+            for segment in complete {
+                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
+                let row = SegmentRow { state: SegmentState::Complete, ..known.transpose()?.unwrap_or_default() };
+                segments.insert(segment.0, &row.encode(*segment))?;
+            }
             Ok(())
         })
     }

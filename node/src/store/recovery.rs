@@ -68,23 +68,33 @@ fn start(index: &Index, segments: &Segments, segment_bytes: u64) -> Result<(), S
         tracing::info!(groups = replayed, "took groups into the index that it had not held durably");
         index.sync()?;
     }
+    let (mut complete, mut vacant) = (Vec::new(), Vec::new());
     for segment in segments.all() {
-        if index.segment(segment.number())?.state != SegmentState::Open {
+        let row = index.segment(segment.number())?;
+        if row.state != SegmentState::Open {
             continue;
         }
-        let head = segment.is_frozen().and_then(|frozen| if frozen { Ok(None) } else { segment.head().map(Some) });
-        match head {
-            Ok(Some(head)) if head.stream_bytes < segment_bytes => segments.offer(Appender { segment, head }),
-            Ok(Some(_)) => {
-                // It was full, and the node ended before it was sealed.
-                if let Err(error) = segment.seal().and_then(|()| index.complete(segment.number())) {
-                    tracing::warn!(%error, "a segment could not be sealed");
-                }
+        match segment.head().and_then(|head| Ok((head, segment.is_frozen()?))) {
+            Ok((head, false)) if head.stream_bytes < segment_bytes => vacant.push(Appender { segment, head }),
+            // It was full, and the node ended before it was sealed.
+            Ok((_, false)) => match segment.seal() {
+                Ok(()) => complete.push(segment.number()),
+                Err(error) => tracing::warn!(%error, "a segment could not be sealed"),
+            },
+            // The index was lost, or whoever left it after a fault did not live to say so.
+            Ok((head, true)) if head.groups == row.groups => {
+                segments.touch(segment.number());
+                complete.push(segment.number());
             }
-            Ok(None) => {}
+            Ok((_, true)) => {}
             Err(error) => tracing::error!(%error, "a segment cannot be written to"),
         }
     }
+    if !complete.is_empty() {
+        index.complete(&complete)?;
+    }
+    // Last, as all before this is done again with another index when this one fails.
+    vacant.into_iter().for_each(|appender| segments.offer(appender));
     Ok(())
 }
 
@@ -94,7 +104,7 @@ fn finish_drops(index: &Index, segments: &Segments) -> Result<(), StoreError> {
         // A number is not given to another segment while the index remembers it.
         segments.pass_over(number);
         if row.state == SegmentState::Dropped {
-            match segments.remove(number) {
+            match segments.remove(number, segments.take_away(number)) {
                 Ok(_) => index.forget(number)?,
                 Err(error) => tracing::warn!(%error, "an empty segment could not be removed"),
             }

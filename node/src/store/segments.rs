@@ -130,26 +130,29 @@ impl Segments {
         *next = (*next).max(number.0.saturating_add(1));
     }
 
-    /// Removes a segment's file, if there is one; says how many bytes of the disk that gives back. Readers that have
-    /// it open end undisturbed. Blocks, for long if the file is large.
-    pub(super) fn remove(&self, number: SegmentNumber) -> Result<u64, StoreError> {
+    /// Takes a segment away from those that are read and replayed, in order to remove its file.
+    pub(super) fn take_away(&self, number: SegmentNumber) -> Option<Arc<Segment>> {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
+
+    /// Removes the file of a segment that was taken away, if there is one; says how many bytes of the disk that gives
+    /// back. Readers that have it open end undisturbed. Blocks, for long if the file is large.
+    pub(super) fn remove(&self, number: SegmentNumber, removed: Option<Arc<Segment>>) -> Result<u64, StoreError> {
         let path = self.path(number);
-        let bytes = usage::disk_bytes(&path)?;
-        let removed = self.all.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => {
-                // It is still there, and what asks for it should find it.
-                if let Some(segment) = removed {
-                    self.all.write().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
-                }
-                return Err(StoreError::io(&path, source));
+        let gone = usage::disk_bytes(&path).and_then(|bytes| match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(&path, source)),
+            _ => Ok(bytes),
+        });
+        if gone.is_err() {
+            // It is still there, and what asks for it should find it.
+            if let Some(segment) = removed {
+                self.all.write().unwrap_or_else(PoisonError::into_inner).insert(number, segment);
             }
+            return gone;
         }
         // Only now is the space free.
         removed.map_or(Ok(()), |segment| segment.close())?;
-        Ok(bytes)
+        gone
     }
 
     /// A segment to append to: one that has room, else a new one.
@@ -191,7 +194,7 @@ impl Segments {
 
     /// Makes the folder's own name durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.folder.parent().map_or(Ok(()), sync_folder)
+        self.folder.parent().map_or(Ok(()), |home| sync_folder(home, self.options.faults.as_ref()))
     }
 }
 

@@ -12,7 +12,6 @@ use shoal_protocol::hash::ContentHash;
 use tokio::sync::broadcast;
 
 use super::catalog::Catalog;
-use super::database::sync_folder;
 use super::error::{ReadError, StoreError};
 use super::gc::Collector;
 use super::holds::{Hold, Holds};
@@ -158,6 +157,17 @@ impl Shared {
         *self.healed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs `work`, unless the index was opened anew since that had happened `heals` times: what was learnt of it before
+    /// may not be true any more. It is not opened anew meanwhile.
+    pub(super) fn on_same_index<T>(
+        &self,
+        heals: u64,
+        work: impl FnOnce(&Index) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *healed == heals { work(&self.index) } else { Err(StoreError::Overtaken) }
+    }
+
     /// Room under the quota for a group of `payload` bytes and for `rows` of the index; contents are evicted for it if
     /// that helps. Blocks meanwhile.
     pub(super) fn room(&self, payload: u64, rows: u64) -> Result<Room, StoreError> {
@@ -192,7 +202,7 @@ impl Shared {
         let path = self.index.path();
         match std::fs::remove_file(path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, source)),
-            _ => sync_folder(&self.home),
+            _ => self.segments.sync(),
         }
     }
 

@@ -197,7 +197,7 @@ pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups
 /// Seals a full segment, once the index has durably all that is in it.
 fn finish_segment(shared: &Shared, segment: &Segment, finish: Finish) {
     let done = match finish {
-        Finish::Full => segment.seal().and_then(|()| shared.index.complete(segment.number())).map(|()| {
+        Finish::Full => segment.seal().and_then(|()| shared.index.complete(&[segment.number()])).map(|()| {
             shared.segments.touch(segment.number());
             shared.collector.nudge(0);
         }),

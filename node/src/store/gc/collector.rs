@@ -340,7 +340,7 @@ pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) 
         worked = Instant::now();
         may_go_on
     };
-    let mut emptier = Emptier::new(shared, news, &marks, &mut pace);
+    let mut emptier = Emptier::new(shared, news, &marks, heals, &mut pace);
     let (mut failed, mut gone) = (None, 0u64);
     for share in &chosen {
         match emptier.empty(share.number) {
@@ -386,7 +386,7 @@ fn seal(shared: &Shared, news: &SyncSender<News>, mut chosen: Vec<Share>) -> Res
             // One that was left after a fault, with all of it in the index, is as good as complete.
             let segment = shared.segments.segment(share.number)?;
             if segment.is_frozen()? && segment.head()?.groups == row.groups {
-                shared.index.complete(share.number)?;
+                shared.index.complete(&[share.number])?;
             }
         }
     }

@@ -32,6 +32,9 @@ pub(super) struct Emptier<'a> {
     shared: &'a Shared,
     news: &'a SyncSender<News>,
     marks: &'a Places,
+    /// How often the index had been opened anew when the marks were made. Of another one they say nothing, and an object
+    /// that was taken out may lie in its segment again.
+    heals: u64,
     /// Waits as long as others are to go first; `false`: the store closes.
     pace: &'a mut dyn FnMut() -> bool,
     target: Option<Appender>,
@@ -52,9 +55,10 @@ impl<'a> Emptier<'a> {
         shared: &'a Shared,
         news: &'a SyncSender<News>,
         marks: &'a Places,
+        heals: u64,
         pace: &'a mut dyn FnMut() -> bool,
     ) -> Self {
-        Self { shared, news, marks, pace, target: None }
+        Self { shared, news, marks, heals, pace, target: None }
     }
 
     /// Empties a segment that takes no more groups and removes it. After an error it is still there, with some of its
@@ -92,7 +96,7 @@ impl<'a> Emptier<'a> {
         }
         drop(segment);
         self.shared.collector.step();
-        self.shared.index.drop_segment(number)?;
+        self.shared.on_same_index(self.heals, |index| index.drop_segment(number))?;
         self.shared.collector.step();
         if !self.shared.index.confirm_dropped(number)? {
             return Err(StoreError::Overtaken);
@@ -100,7 +104,10 @@ impl<'a> Emptier<'a> {
         self.shared.quota.index_is_durable();
         self.shared.forget_stale_index()?;
         self.shared.collector.step();
-        emptied.file_bytes = self.shared.segments.remove(number)?;
+        // An index that is built anew from now on knows nothing of it.
+        let taken = self.shared.on_same_index(self.heals, |_| Ok(self.shared.segments.take_away(number)))?;
+        self.shared.collector.step();
+        emptied.file_bytes = self.shared.segments.remove(number, taken)?;
         self.shared.holds.forget(number);
         self.shared.index.forget(number)?;
         Ok(emptied)
@@ -159,7 +166,8 @@ impl<'a> Emptier<'a> {
         let decided = {
             let _deciding = self.shared.holds.deciding();
             let needed = |object: &Moving| self.is_needed(number, object.offset);
-            let decided = self.shared.index.relocate(number, &objects, group.as_ref(), needed);
+            let decided =
+                self.shared.on_same_index(self.heals, |index| index.relocate(number, &objects, group.as_ref(), needed));
             if decided.is_ok() {
                 for (object, copy) in objects.iter().filter_map(|object| Some((object, object.copy?))) {
                     self.shared.holds.follow((number, object.offset), (copy.segment, copy.offset));

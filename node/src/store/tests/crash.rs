@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::backend::FileCall;
 use super::super::record::tests::sample;
+use super::super::rows::SegmentState;
 use super::super::{CATALOG_FILE, IN_PLACE_FILE, INDEX_FILE, SEGMENTS_FOLDER};
 use super::*;
 
@@ -82,6 +83,13 @@ fn a_lost_or_ruined_index_is_built_again() {
     put_all(&store, &chunks).unwrap();
     let usage = store.usage().unwrap();
     wait(store.close()).unwrap();
+    drop(store);
+    let complete = |store: &Store| {
+        let rows = store.shared().index.segments().unwrap();
+        rows.iter().filter(|(_, row)| row.state == SegmentState::Complete).count()
+    };
+    let were_complete = complete(&open(home.path()));
+    assert!(were_complete >= 3, "{were_complete}");
     for ruin in ["lost", "empty", "noise", "cut"] {
         match ruin {
             "lost" => std::fs::remove_file(&index).unwrap(),
@@ -93,6 +101,7 @@ fn a_lost_or_ruined_index_is_built_again() {
         assert_holds(&store, &chunks);
         let again = store.usage().unwrap();
         assert_eq!((again.chunks, again.payload_bytes), (usage.chunks, usage.payload_bytes), "{ruin}");
+        assert_eq!(complete(&store), were_complete, "{ruin}");
         wait(store.close()).unwrap();
     }
 }

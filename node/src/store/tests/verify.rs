@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::super::record::tests::sample;
+use super::super::recovery;
+use super::super::shared::Shared;
 use super::super::{CATALOG_FILE, ContentState, Damage, Effort, INDEX_FILE, Watcher};
 use super::content::Sample;
 use super::damage::{flip_in, overwrite, segments};
@@ -34,10 +36,12 @@ pub(super) fn verify(store: &Store, repair: bool) -> Found {
     found
 }
 
+/// A store that lies on the disk in the same way each time.
 pub(super) fn filled(home: &Path, seed: u64) -> Vec<VerifiedChunk> {
     let mut rng = random(seed);
     let chunks: Vec<_> = (0..60).map(|_| chunk(&mut rng, 30_000)).filter(|chunk| chunk.bytes().len() > 64).collect();
-    let store = open(home);
+    let steady = StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..small() };
+    let store = Store::open(home, steady).unwrap();
     put_all(&store, &chunks).unwrap();
     wait(store.put_manifest(sample("kept"))).unwrap();
     wait(store.close()).unwrap();
@@ -212,4 +216,55 @@ fn a_damaged_row_of_a_segment_has_the_index_built_anew() {
     assert!(home.path().join("index.damaged").exists());
     let again = store.usage().unwrap();
     assert_eq!((again.chunks, again.payload_bytes), (usage.chunks, usage.payload_bytes));
+}
+
+/// Opens the index anew as a fault or damage would, in the middle of the collector's work.
+fn heal(shared: &Shared, anew: bool) {
+    let mut healed = shared.healed.lock().unwrap();
+    if anew {
+        shared.index.renew().unwrap();
+    } else {
+        shared.index.reopen().unwrap();
+    }
+    recovery::replay(&shared.index, &shared.segments, redb::Durability::None).unwrap();
+    *healed += 1;
+}
+
+#[test]
+fn an_index_that_is_opened_anew_at_any_step_of_a_collection_costs_nothing() {
+    let mut overtaken = 0;
+    for step in 0..40 {
+        let home = tempfile::tempdir().unwrap();
+        let store = open(home.path());
+        let mut rng = random(50 + step);
+        let (kept, garbage) = (Sample::random(&mut rng, 14), Sample::random(&mut rng, 14));
+        Sample::publish_mixed(&store, &kept, &garbage);
+        wait(store.remove_manifest(garbage.hash())).unwrap();
+        let (mut steps, inside) = (0, Arc::clone(store.shared()));
+        let at_step = move || {
+            if steps == step {
+                heal(&inside, step % 2 == 0);
+            }
+            steps += 1;
+        };
+        *store.shared().collector.steps.0.lock().unwrap() = Some(Box::new(at_step));
+        overtaken += u64::from(wait(store.collect(Effort::Thorough, false)).is_err());
+        *store.shared().collector.steps.0.lock().unwrap() = None;
+        let check = |store: &Store| {
+            kept.assert_whole(store);
+            // What counts as held is there.
+            for chunk in &garbage.chunks {
+                let held = store.holds_chunks(&[chunk.id()]).unwrap()[0];
+                assert!(!held || store.read_chunk(&chunk.id()).is_ok_and(|read| read.is_some()), "step {step}");
+            }
+        };
+        check(&store);
+        wait(store.collect(Effort::Thorough, false)).unwrap();
+        check(&store);
+        assert!(garbage.held(&store) < garbage.chunks.len() / 2, "step {step}");
+        wait(store.close()).unwrap();
+        drop(store);
+        check(&open(home.path()));
+    }
+    assert!(overtaken > 0, "none of the steps was in the middle");
 }
