@@ -26,11 +26,10 @@ impl Model {
     }
 }
 
-pub(super) fn run(seed: u64) {
-    let home = tempfile::tempdir().unwrap();
+pub(super) fn run(home: &Path, seed: u64) {
     let mut rng = random(seed);
     let mut model = Model::default();
-    let mut store = open(home.path());
+    let mut store = open(home);
     for _ in 0..OPERATIONS {
         match below(&mut rng, 10) {
             0..=3 => {
@@ -62,16 +61,16 @@ pub(super) fn run(seed: u64) {
             7 => {
                 wait(store.close()).unwrap();
                 drop(store);
-                store = open(home.path());
+                store = open(home);
             }
             8 => {
                 drop(store);
                 if below(&mut rng, 3) == 0 {
-                    std::fs::remove_file(home.path().join(INDEX_FILE)).unwrap();
+                    std::fs::remove_file(home.join(INDEX_FILE)).unwrap();
                 }
                 // What a start of a segment leaves behind when it is cut short.
-                std::fs::write(home.path().join(SEGMENTS_FOLDER).join("000900.new"), b"half").unwrap();
-                store = open(home.path());
+                std::fs::write(home.join(SEGMENTS_FOLDER).join("000900.new"), b"half").unwrap();
+                store = open(home);
             }
             _ => model.check(&store),
         }
@@ -83,6 +82,6 @@ pub(super) fn run(seed: u64) {
 fn the_store_does_what_a_map_does() {
     for seed in 0..SEQUENCES {
         println!("seed {seed}");
-        run(seed);
+        run(tempfile::tempdir().unwrap().path(), seed);
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 
 /// What a turned bit may do: be found and mended, or change nothing at all. `true`: found.
 fn one_flip(seed: u64) -> bool {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let chunks = filled(home.path(), seed);
     let mut rng = random(seed ^ 0x5eed);
     let mut files: Vec<PathBuf> = segments(home.path());
@@ -22,7 +22,8 @@ fn one_flip(seed: u64) -> bool {
     let at = used[below(&mut rng, used.len())];
     content[at] ^= 1 << below(&mut rng, 8);
     overwrite(&file, &content);
-    println!("seed {seed}: byte {at} of {}", file.display());
+    let named = file.strip_prefix(home.path()).unwrap().to_owned();
+    println!("seed {seed}: byte {at} of {}", named.display());
     let store = match Store::open(home.path(), small()) {
         Ok(store) => store,
         Err(error) => {
@@ -55,11 +56,13 @@ fn one_flip(seed: u64) -> bool {
 #[test]
 fn a_flip_anywhere_is_found_and_mended_or_changes_nothing() {
     let wanted = amount(24, 1_000);
-    let (mut found, mut flips) = (0, 0);
-    while found < wanted {
-        found += u64::from(one_flip(1_000 + flips));
-        flips += 1;
+    let found = AtomicU64::new(0);
+    let is_wanted = |flips| {
         assert!(flips < 40 * wanted + 100, "flips are not found");
-    }
-    println!("{found} of {flips} flips were in bytes in use, and were found; the others changed nothing");
+        found.load(Ordering::Relaxed) < wanted
+    };
+    let flips = side_by_side(1_000, is_wanted, |seed| {
+        found.fetch_add(one_flip(seed).into(), Ordering::Relaxed);
+    });
+    println!("{found:?} of {flips} flips were in bytes in use, and were found; the others changed nothing");
 }
