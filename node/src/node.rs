@@ -1,5 +1,6 @@
 //! The [`Node`] handle: starts everything in the right order, stops it in the reverse.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,6 +134,9 @@ impl Node {
         let (store, identity, records) = opened.await.map_err(|_| StartError::Broken)??;
         match Self::join(config, store.clone(), identity).await {
             Ok(node) => {
+                let mut records = records;
+                // Thousands take minutes: what was used last is most likely to be missed.
+                records.sort_by_key(|record| Reverse(record.last_used_unix_ms));
                 let keys = records.iter().map(|record| record.hash.discovery_key()).collect();
                 if let Err(error) = node.inner.network.keep_announced(keys).await {
                     // It runs and can be reached over links; that it cannot be found is worth a word, not an end.

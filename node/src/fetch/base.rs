@@ -18,13 +18,13 @@ use shoal_protocol::wire::{MAX_RANGES, RequesterMessage, ServerMessage};
 use super::candidates::Source;
 use super::coordinator::{Coordinator, ENOUGH_SESSIONS};
 use super::job::{Goal, Job};
-use super::lookup::Lookup;
+use super::lookup::{Found, Lookup};
 use super::peers::{Dialled, Peers};
 use super::session::SessionContext;
 use super::translation::{Translation, runs};
 use super::{FetchError, Fetching};
 use crate::config::MAX_FETCH_SESSIONS;
-use crate::network::{Address, PeerId, Provider};
+use crate::network::{Address, PeerId};
 
 /// The numbers of a base's sessions begin at its own number times this; those of the content itself are below.
 const NUMBERS: u32 = 1 << 24;
@@ -53,7 +53,7 @@ pub(super) struct Base {
 /// What happened at a base.
 pub(super) enum BaseNews {
     Dialled(Dialled),
-    Found(Provider),
+    Found(Found),
     /// The network is shutting down.
     Nothing,
 }
@@ -94,7 +94,7 @@ impl Base {
         tokio::select! {
             dialled = self.peers.dialled() => BaseNews::Dialled(dialled),
             found = self.lookup.next(), if looks => match found {
-                Ok(provider) => BaseNews::Found(provider),
+                Ok(found) => BaseNews::Found(found),
                 Err(_) => BaseNews::Nothing,
             },
         }
@@ -178,7 +178,7 @@ impl Coordinator<'_> {
                 self.engine.handle_newcomer(id, newcomer, self.now());
                 self.greet_swarm(id).await;
             }
-            BaseNews::Found(provider) => base.peers.suggest(provider.peer, provider.addresses, Source::Dht),
+            BaseNews::Found(found) => base.peers.found(found),
             BaseNews::Dialled(Dialled::Named) => {
                 let me = self.fetching.network.local_peer();
                 for other in self.fetching.swarms.known(&base.peers.hash(), &me, MAX_FETCH_SESSIONS, Instant::now()) {

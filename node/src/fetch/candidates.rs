@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::api::PeerFailure;
 use crate::config::MAX_CANDIDATES;
 use crate::network::{Address, PeerId};
 
-/// The first pause after a failure.
+/// The first pause after a failure, and the shortest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -53,6 +52,10 @@ struct Candidate {
     addresses: Vec<Address>,
     state: State,
     failures: u32,
+    /// When it went wrong last.
+    failed: Option<Instant>,
+    /// Something is known of it that the attempt under way does not know.
+    has_news: bool,
     /// Decides between equals.
     order: u64,
     /// What went wrong last.
@@ -75,6 +78,8 @@ impl Source {
 enum State {
     /// May be tried from then on.
     Idle(Instant),
+    /// The same; it said so itself.
+    Resting(Instant),
     Dialling,
     Open,
     Banned,
@@ -87,8 +92,16 @@ impl Candidates {
             return;
         }
         let order = self.order.hash_one(peer);
-        let fresh =
-            Candidate { source, addresses: Vec::new(), state: State::Idle(now), failures: 0, order, reason: None };
+        let fresh = Candidate {
+            source,
+            addresses: Vec::new(),
+            state: State::Idle(now),
+            failures: 0,
+            failed: None,
+            has_news: false,
+            order,
+            reason: None,
+        };
         let candidate = self.peers.entry(peer).or_insert(fresh);
         if source < candidate.source {
             // What a better source says of a peer counts for more than all that was said before.
@@ -101,9 +114,16 @@ impl Candidates {
                 candidate.addresses.push(address);
             }
         }
-        // A peer that could not be reached for want of an address is tried at once when one turns up.
-        if known == 0 && !candidate.addresses.is_empty() && matches!(candidate.state, State::Idle(_)) {
-            candidate.state = State::Idle(now);
+        // A peer that could not be reached for want of the right address is tried soon when another turns up.
+        if candidate.addresses.len() > known {
+            candidate.hasten(now);
+        }
+    }
+
+    /// A peer has shown that it is up: that it could not be reached before is no reason to wait.
+    pub(super) fn is_up(&mut self, peer: &PeerId, now: Instant) {
+        if let Some(candidate) = self.peers.get_mut(peer) {
+            candidate.hasten(now);
         }
     }
 
@@ -116,7 +136,7 @@ impl Candidates {
         if self.peers.len() < MAX_CANDIDATES {
             return true;
         }
-        let idle = self.peers.iter().filter(|(_, c)| matches!(c.state, State::Idle(_)) && c.source > source);
+        let idle = self.peers.iter().filter(|(_, c)| c.state.due().is_some() && c.source > source);
         let worst = idle.max_by_key(|(_, c)| (c.source, c.failures)).map(|(peer, _)| *peer);
         worst.is_some_and(|worst| self.peers.remove(&worst).is_some())
     }
@@ -124,21 +144,22 @@ impl Candidates {
     /// A peer to try now, if there is one; it counts as being dialled from then on. The one with the fewest failures
     /// comes first, among equals the one with the best source, then whichever chance prefers.
     pub(super) fn next(&mut self, now: Instant) -> Option<(PeerId, Vec<Address>)> {
-        let due = |candidate: &Candidate| matches!(candidate.state, State::Idle(at) if at <= now);
+        let due = |candidate: &Candidate| candidate.state.due().is_some_and(|at| at <= now);
         let (peer, candidate) =
             self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, c)| (c.failures, c.source, c.order))?;
         candidate.state = State::Dialling;
+        candidate.has_news = false;
         Some((*peer, candidate.addresses.clone()))
     }
 
     /// Whether there is a peer to try now that has not failed.
     pub(super) fn has_untried(&self, now: Instant) -> bool {
-        self.peers.values().any(|c| c.failures == 0 && matches!(c.state, State::Idle(at) if at <= now))
+        self.peers.values().any(|c| c.failures == 0 && c.state.due().is_some_and(|at| at <= now))
     }
 
     /// When the next peer may be tried, if only time is missing.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|c| if let State::Idle(at) = c.state { Some(at) } else { None }).min()
+        self.peers.values().filter_map(|c| c.state.due()).min()
     }
 
     /// An attempt ended in a session.
@@ -153,14 +174,18 @@ impl Candidates {
             candidate.reason = Some(reason);
             let pause = FIRST_PAUSE.saturating_mul(1 << candidate.failures.min(8)).min(LONGEST_PAUSE);
             candidate.failures = candidate.failures.saturating_add(1);
+            candidate.failed = Some(now);
             candidate.state = State::Idle(now + pause.max(rest.min(LONGEST_REST)));
+            if std::mem::take(&mut candidate.has_news) {
+                candidate.hasten(now);
+            }
         }
     }
 
     /// A peer has no place free, and said when to come again: no failure, so the pauses do not grow.
     pub(super) fn busy(&mut self, peer: &PeerId, reason: String, rest: Duration, now: Instant) {
         self.last_failure = Some(reason);
-        self.set(peer, State::Idle(now + rest.clamp(FIRST_PAUSE, LONGEST_REST)));
+        self.set(peer, State::Resting(now + rest.clamp(FIRST_PAUSE, LONGEST_REST)));
     }
 
     /// A session gave something: what went wrong before is forgotten.
@@ -208,7 +233,7 @@ impl Candidates {
         failed.sort_by_key(|(peer, c)| (c.source, **peer));
         let told = failed.into_iter().filter_map(|(peer, candidate)| {
             let again = match candidate.state {
-                State::Idle(at) => Some(at.saturating_duration_since(now).as_secs_f64()),
+                State::Idle(at) | State::Resting(at) => Some(at.saturating_duration_since(now).as_secs_f64()),
                 State::Dialling => Some(0.0),
                 State::Open | State::Banned => None,
             };
@@ -230,33 +255,27 @@ impl Candidates {
     }
 }
 
-/// Of the addresses that one peer tells of another, those that are worth a dial: what lies on this machine or in a
-/// private network is believed only of a peer that is there itself, so that nobody can aim dials at others.
-pub(super) fn believable(addresses: Vec<Address>, teller: &Address) -> Vec<Address> {
-    let Some(from) = teller.ip().map(scope) else {
-        return Vec::new();
-    };
-    addresses.into_iter().filter(|address| address.ip().is_some_and(|ip| scope(ip) >= from)).collect()
+impl Candidate {
+    /// There is hope that what went wrong before does not again: the pause is cut short. Who asked for rest gets it.
+    fn hasten(&mut self, now: Instant) {
+        match self.state {
+            State::Idle(at) => {
+                let soon = self.failed.map_or(now, |failed| now.max(failed + FIRST_PAUSE));
+                self.state = State::Idle(at.min(soon));
+            }
+            State::Dialling => self.has_news = true,
+            State::Resting(_) | State::Open | State::Banned => {}
+        }
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
-    Machine,
-    Private,
-    Everywhere,
-}
-
-fn scope(ip: IpAddr) -> Scope {
-    let (machine, private) = match ip.to_canonical() {
-        IpAddr::V4(ip) => (ip.is_loopback() || ip.is_unspecified(), ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => (ip.is_loopback() || ip.is_unspecified(), ip.is_unique_local() || ip.is_unicast_link_local()),
-    };
-    if machine {
-        Scope::Machine
-    } else if private {
-        Scope::Private
-    } else {
-        Scope::Everywhere
+impl State {
+    /// When it may be tried, if only time is missing.
+    const fn due(self) -> Option<Instant> {
+        match self {
+            Self::Idle(at) | Self::Resting(at) => Some(at),
+            Self::Dialling | Self::Open | Self::Banned => None,
+        }
     }
 }
 
@@ -267,15 +286,6 @@ mod tests {
 
     fn address(text: &str) -> Address {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_stranger_cannot_aim_dials_inwards() {
-        let told = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/203.0.113.1/tcp/1", "/dns/x.example/tcp/1"];
-        let check = |teller, kept| assert_eq!(believable(told.map(address).to_vec(), &address(teller)).len(), kept);
-        check("/ip4/198.51.100.1/tcp/9", 1);
-        check("/ip4/192.168.1.1/tcp/9", 2);
-        check("/ip4/127.0.0.1/tcp/9", 3);
     }
 
     #[test]
@@ -321,6 +331,64 @@ mod tests {
             candidates.busy(&peer, "no place".to_owned(), rest, now);
             assert_eq!((candidates.next(now), candidates.next_due()), (None, Some(now + rest)));
         }
+    }
+
+    /// A peer that was tried in vain until the pauses were long, and when that was last.
+    fn unreachable(candidates: &mut Candidates, now: Instant) -> (PeerId, Instant) {
+        let (peer, mut now) = (Identity::generate().peer_id(), now);
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
+        loop {
+            candidates.next(now).unwrap();
+            candidates.failed(&peer, "no".to_owned(), Duration::ZERO, now);
+            let due = candidates.next_due().unwrap();
+            if due - now == LONGEST_PAUSE {
+                return (peer, now);
+            }
+            now = due;
+        }
+    }
+
+    #[test]
+    fn a_peer_that_shows_itself_is_tried_soon_but_not_without_end() {
+        let mut candidates = Candidates::default();
+        let (peer, failed) = unreachable(&mut candidates, Instant::now());
+        candidates.is_up(&peer, failed);
+        assert_eq!(candidates.next_due(), Some(failed + FIRST_PAUSE), "one that says so all the time is not dialled so");
+        let later = failed + 4 * FIRST_PAUSE;
+        candidates.is_up(&peer, later);
+        assert!(candidates.next(later).is_some());
+        // It shows itself while what was known of it before is tried.
+        candidates.is_up(&peer, later);
+        let late = later + Duration::from_secs(8);
+        candidates.failed(&peer, "no".to_owned(), Duration::ZERO, late);
+        assert_eq!(candidates.next_due(), Some(late + FIRST_PAUSE));
+        assert!(candidates.next(late + FIRST_PAUSE).is_some());
+        candidates.failed(&peer, "no".to_owned(), Duration::ZERO, late);
+        assert_eq!(candidates.next_due(), Some(late + LONGEST_PAUSE), "the news was used up");
+    }
+
+    #[test]
+    fn another_address_is_a_reason_to_try_soon_and_a_known_one_is_not() {
+        let mut candidates = Candidates::default();
+        let (peer, failed) = unreachable(&mut candidates, Instant::now());
+        let now = failed + 4 * FIRST_PAUSE;
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
+        assert_eq!(candidates.next_due(), Some(failed + LONGEST_PAUSE));
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/2")], Source::Dht, now);
+        let (_, addresses) = candidates.next(now).unwrap();
+        assert_eq!(addresses.len(), 2);
+    }
+
+    #[test]
+    fn who_asked_for_rest_gets_it() {
+        let (mut candidates, now) = (Candidates::default(), Instant::now());
+        let peer = Identity::generate().peer_id();
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
+        candidates.next(now).unwrap();
+        candidates.busy(&peer, "no place".to_owned(), LONGEST_REST, now);
+        candidates.is_up(&peer, now);
+        candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/2")], Source::Dht, now);
+        assert_eq!(candidates.next_due(), Some(now + LONGEST_REST));
     }
 
     #[test]

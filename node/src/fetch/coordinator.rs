@@ -200,10 +200,7 @@ impl<'a> Coordinator<'a> {
                 None => self.listen_elsewhere(),
             },
             settled = self.sink.settles() => settled?,
-            provider = self.lookup.next(), if looks => {
-                let provider = provider?;
-                self.peers.suggest(provider.peer, provider.addresses, Source::Dht);
-            }
+            found = self.lookup.next(), if looks => self.peers.found(found?),
             () = tokio::time::sleep_until(wake.into()) => {}
         }
         if let Some(registration) = &self.registration

@@ -1,4 +1,5 @@
-//! Looking for providers in the DHT, again and again while a fetch lacks peers.
+//! Looking for providers in the DHT, again and again while a fetch lacks peers, and hearing of those that announce
+//! themselves to this node.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +7,11 @@ use shoal_protocol::hash::DiscoveryKey;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 
-use crate::network::{Network, NetworkError, Provider};
+use crate::network::{Network, NetworkError, NewRecord, Provider};
 
 /// The pause after the first look-up; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The shortest pause, when this node hears that there is another provider.
+/// The shortest pause, when this node may have missed that there is another provider.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -24,10 +25,19 @@ pub(super) struct Lookup {
     pause: Duration,
     /// Nodes that can be asked. More of them are a reason to ask again at once.
     dht_peers: watch::Receiver<usize>,
-    /// Whose records others leave at this node. One of this key is a reason to ask soon: the look-up starts with them.
-    records: broadcast::Receiver<DiscoveryKey>,
+    /// The records that others leave at this node.
+    records: broadcast::Receiver<NewRecord>,
     /// When the last look-up was over.
     ended: Instant,
+}
+
+/// A provider that has been found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The DHT has a record of it, which may be hours old.
+    Recorded(Provider),
+    /// It has just said itself, to this node, that it has the content.
+    Announced(Provider),
 }
 
 #[derive(Debug)]
@@ -48,26 +58,35 @@ impl Lookup {
     }
 
     /// Waits for the next provider, with pauses between the look-ups. May be dropped at any time.
-    pub(super) async fn next(&mut self) -> Result<Provider, NetworkError> {
+    pub(super) async fn next(&mut self) -> Result<Found, NetworkError> {
         loop {
             match &mut self.state {
-                State::Running(providers) => match providers.recv().await {
-                    Some(provider) => return Ok(provider),
-                    None => {
-                        self.ended = Instant::now();
-                        self.state = State::Resting(self.ended + self.pause);
-                        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                    }
+                State::Running(providers) => tokio::select! {
+                    provider = providers.recv() => match provider {
+                        Some(provider) => return Ok(Found::Recorded(provider)),
+                        None => {
+                            self.ended = Instant::now();
+                            self.state = State::Resting(self.ended + self.pause);
+                            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                        }
+                    },
+                    heard = heard(&mut self.records, self.key) => match heard {
+                        Some(provider) => return Ok(Found::Announced(provider)),
+                        None => self.pause = SHORTEST_PAUSE,
+                    },
                 },
                 State::Resting(until) => {
                     let knew = *self.dht_peers.borrow_and_update();
                     tokio::select! {
                         () = tokio::time::sleep_until((*until).into()) => {}
                         Ok(_) = self.dht_peers.wait_for(|peers| *peers > knew) => {}
-                        () = heard(&mut self.records, self.key) => {
-                            *until = (*until).min(self.ended + SHORTEST_PAUSE);
-                            continue;
-                        }
+                        heard = heard(&mut self.records, self.key) => match heard {
+                            Some(provider) => return Ok(Found::Announced(provider)),
+                            None => {
+                                *until = (*until).min(self.ended + SHORTEST_PAUSE);
+                                continue;
+                            }
+                        },
                     }
                     self.state = State::Running(self.network.find_providers(self.key).await?);
                 }
@@ -76,13 +95,13 @@ impl Lookup {
     }
 }
 
-/// Waits until another node leaves a record of this key here.
-async fn heard(records: &mut broadcast::Receiver<DiscoveryKey>, key: DiscoveryKey) {
+/// Waits until another node leaves a record of this key here. `None`: that may have been missed.
+async fn heard(records: &mut broadcast::Receiver<NewRecord>, key: DiscoveryKey) -> Option<Provider> {
     loop {
         match records.recv().await {
-            Ok(other) if other != key => {}
-            // What was missed may have been this key.
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Ok(record) if record.key == key => return Some(record.provider),
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return None,
             Err(RecvError::Closed) => return std::future::pending().await,
         }
     }

@@ -7,6 +7,7 @@
 mod advance;
 mod bans;
 mod base;
+mod believable;
 mod budget;
 mod candidates;
 mod company;

@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 
 use super::Fetching;
 use super::bans::Bans;
-use super::candidates::{Candidates, Source, believable};
+use super::believable::believable;
+use super::candidates::{Candidates, Source};
+use super::lookup::Found;
 use super::session::{self, OpenFailure, OpenSession, SessionContext};
 use crate::api::{PeerShare, PeerWork};
 use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
-use crate::network::{Address, Network, PeerId};
+use crate::network::{Address, Network, PeerId, Provider};
 
 /// Messages that may wait for a session to write them. The engine asks in few, large messages, so a queue that is full
 /// means a peer that does not read.
@@ -121,6 +123,19 @@ impl Peers {
         self.candidates.add(peer, addresses, source, now);
         if self.bans.is_banned(&peer, now) {
             self.candidates.banned(&peer);
+        }
+    }
+
+    /// Adds a provider that the DHT knows. One that announces itself is up: it is tried soon, however often that went
+    /// wrong before.
+    pub(super) fn found(&mut self, found: Found) {
+        let (Provider { peer, addresses }, is_up) = match found {
+            Found::Recorded(provider) => (provider, false),
+            Found::Announced(provider) => (provider, true),
+        };
+        self.suggest(peer, addresses, Source::Dht);
+        if is_up {
+            self.candidates.is_up(&peer, Instant::now());
         }
     }
 

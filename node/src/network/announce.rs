@@ -143,14 +143,13 @@ impl Schedule {
         if !grown {
             return;
         }
-        let behind = |state: &State| state.told < count.min(ENOUGH);
-        let hasten: Vec<(DiscoveryKey, Instant)> = self
-            .keys
-            .iter()
-            .filter(|(_, state)| behind(state))
-            .filter_map(|(key, state)| {
-                let due = if state.told == 0 { now } else { now + GROWN };
-                state.due.filter(|planned| *planned > due).map(|_| (*key, due))
+        // In the order in which they were due: the queue is, and the nanosecond keeps it so.
+        let hasten: Vec<(DiscoveryKey, Instant)> = (0..)
+            .zip(&self.queue)
+            .filter_map(|(at, (planned, key))| {
+                let told = self.keys.get(key).filter(|state| state.told < count.min(ENOUGH))?.told;
+                let soon = if told == 0 { now } else { now + GROWN };
+                (*planned > soon).then_some((*key, soon + Duration::from_nanos(at)))
             })
             .collect();
         for (key, due) in hasten {
@@ -213,7 +212,7 @@ mod tests {
         assert_eq!(run(&mut schedule, &mut now, soon, 0).len(), 50);
         assert!(schedule.next_due().unwrap() > now + Duration::from_secs(30));
         schedule.handle_peers(1, now);
-        assert_eq!(schedule.next_due(), Some(now), "at once");
+        assert!(schedule.next_due().unwrap() - now < PAUSE, "at once");
         let soon = now + Duration::from_secs(2);
         assert_eq!(run(&mut schedule, &mut now, soon, 1).len(), 50, "paced, within a second");
         // Growth in steps makes one more round, not one a step.
@@ -224,6 +223,27 @@ mod tests {
         assert_eq!(run(&mut schedule, &mut now, soon, 9).len(), 50);
         schedule.handle_peers(5, now);
         assert!(schedule.next_due().unwrap() > now + Duration::from_secs(60), "shrinking hastens nothing");
+    }
+
+    #[test]
+    fn keys_keep_their_order_when_the_first_peer_comes() {
+        let mut now = Instant::now();
+        let mut schedule = Schedule::new(EVERY, 100);
+        let order = [7, 3, 9, 1, 8].map(key);
+        for (at, key) in (0..).zip(order) {
+            schedule.insert(key, now + Duration::from_nanos(at), false).unwrap();
+        }
+        // They wait, as before the node knows anybody.
+        now += Duration::from_secs(1);
+        schedule.handle_peers(1, now);
+        let soon = now + Duration::from_secs(1);
+        assert_eq!(run(&mut schedule, &mut now, soon, 0), order);
+        // Nobody was told, and the jitter of the retry has mixed them; growth lets them go as they are due.
+        let mut due: Vec<_> = order.iter().map(|key| (schedule.keys[key].due.unwrap(), *key)).collect();
+        due.sort_unstable();
+        schedule.handle_peers(2, now);
+        let soon = now + Duration::from_secs(1);
+        assert_eq!(run(&mut schedule, &mut now, soon, 2), due.iter().map(|(_, key)| *key).collect::<Vec<_>>());
     }
 
     #[test]

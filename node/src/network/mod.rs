@@ -35,7 +35,7 @@ pub use address::{Address, AddressError, MAX_ADDRESS_BYTES, MAX_ADDRESS_CHARS, P
 pub use config::{MAX_NETWORK_NAME_CHARS, NetworkConfig, NetworkLimits, NetworkName, NetworkNameError};
 pub use error::{Attempt, NetworkError, OpenError};
 pub use identity::{Identity, IdentityError};
-pub use status::{Announced, BootstrapState, DhtMode, NetworkStatus, Path, PeerInfo, Provider};
+pub use status::{Announced, BootstrapState, DhtMode, NetworkStatus, NewRecord, Path, PeerInfo, Provider};
 pub use streams::{InboundStream, TransferStream};
 
 /// Providers that may wait to be taken from one lookup; what comes beyond is dropped.
@@ -49,7 +49,7 @@ pub struct Network {
     transfer_protocol: String,
     addresses: watch::Receiver<Vec<Address>>,
     dht_peers: watch::Receiver<usize>,
-    records: broadcast::Sender<DiscoveryKey>,
+    records: broadcast::Sender<NewRecord>,
 }
 
 impl Network {
@@ -89,9 +89,8 @@ impl Network {
         self.dht_peers.clone()
     }
 
-    /// The keys of which other nodes leave provider records here, from now on: a reason to look these keys up again.
-    /// Whoever is slow to listen misses some.
-    pub fn records(&self) -> broadcast::Receiver<DiscoveryKey> {
+    /// The provider records that other nodes leave here, from now on. Whoever is slow to listen misses some.
+    pub fn records(&self) -> broadcast::Receiver<NewRecord> {
         self.records.subscribe()
     }
 
@@ -116,7 +115,7 @@ impl Network {
     }
 
     /// Announces these keys from now on, without waiting: for what a node holds when it starts. They are spread out
-    /// in time.
+    /// in time, the first of them first.
     ///
     /// # Errors
     /// When the quota of announcements is full.

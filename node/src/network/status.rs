@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shoal_protocol::hash::DiscoveryKey;
+
 use super::{Address, PeerId, TransportKind};
 
 /// What carries a stream or a connection, and where to.
@@ -115,4 +117,13 @@ pub struct Provider {
     pub peer: PeerId,
     /// Its addresses, as far as they came with the record; may be empty.
     pub addresses: Vec<Address>,
+}
+
+/// A provider record that another node has just left at this one, for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The key.
+    pub key: DiscoveryKey,
+    /// The node, which is up: it brought the record itself.
+    pub provider: Provider,
 }

@@ -1,11 +1,11 @@
 //! Questions to the DHT: announcements and lookups, held back until the node knows somebody.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::core::Endpoint;
 use libp2p::kad::store::RecordStore;
-use libp2p::kad::{self, QueryId, QueryStats, RecordKey};
+use libp2p::kad::{self, ProviderRecord, QueryId, QueryStats, RecordKey};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour};
 use libp2p::{Multiaddr, PeerId as LibPeerId};
 use shoal_protocol::hash::DiscoveryKey;
@@ -16,7 +16,7 @@ use crate::network::announce::{Full, Schedule};
 use crate::network::behaviour::Behaviour;
 use crate::network::command::Reply;
 use crate::network::records::Records;
-use crate::network::status::{Announced, Provider};
+use crate::network::status::{Announced, NewRecord, Provider};
 use crate::network::{Address, NetworkError, PeerId, reach};
 
 /// Lookups under way or held back at a time.
@@ -73,11 +73,11 @@ impl Dht {
         let _ = reply.send(outcome);
     }
 
-    /// Announces keys when their turn comes.
+    /// Announces keys when their turn comes, in this order.
     pub(super) fn keep_announced(&mut self, keys: Vec<DiscoveryKey>, now: Instant) -> Result<(), NetworkError> {
-        for key in keys {
+        for (at, key) in (0..).zip(keys) {
             self.schedule
-                .insert(key, now, false)
+                .insert(key, now + Duration::from_nanos(at), false)
                 .map_err(|Full { limit }| NetworkError::TooManyAnnouncements { limit })?;
         }
         Ok(())
@@ -137,17 +137,17 @@ impl Dht {
 
 impl Lookup {
     fn tell(&mut self, peer: LibPeerId, addresses: Vec<Multiaddr>) {
-        let addresses = reach::worth_dialling(addresses, peer);
+        let provider = provider(peer, addresses);
+        let has_addresses = !provider.addresses.is_empty();
         let news = match self.found.get(&peer) {
             None => self.found.len() < MAX_FOUND,
-            Some(had_addresses) => !had_addresses && !addresses.is_empty(),
+            Some(had_addresses) => !had_addresses && has_addresses,
         };
         if !news {
             return;
         }
-        self.found.insert(peer, !addresses.is_empty());
-        let addresses = addresses.into_iter().map(Address::from_libp2p).collect();
-        if self.providers.try_send(Provider { peer: PeerId::from_libp2p(peer), addresses }).is_err() {
+        self.found.insert(peer, has_addresses);
+        if self.providers.try_send(provider).is_err() {
             tracing::debug!("nobody takes the providers that a lookup found: dropping one");
         }
     }
@@ -172,14 +172,7 @@ impl Driver {
     pub(super) fn handle_kad(&mut self, event: kad::Event) {
         match event {
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
-                // Its provider is the peer that sent it: Kademlia has checked that.
-                let key = <[u8; 32]>::try_from(record.key.as_ref()).map(DiscoveryKey::from_bytes);
-                match (self.swarm.behaviour_mut().kad.store_mut().add_provider(record), key) {
-                    (Err(e), _) => tracing::debug!(error = %e, "not keeping a provider record"),
-                    // An error means that nobody listens.
-                    (Ok(()), Ok(key)) => drop(self.records.send(key)),
-                    (Ok(()), Err(_)) => {}
-                }
+                self.handle_record(record);
             }
             kad::Event::OutboundQueryProgressed { id, result, stats, step } => match result {
                 kad::QueryResult::StartProviding(outcome) => {
@@ -202,6 +195,18 @@ impl Driver {
             kad::Event::RoutingUpdated { .. } => self.update_dht_peers(),
             kad::Event::ModeChanged { new_mode } => tracing::info!(%new_mode, "the DHT's mode changed"),
             _ => {}
+        }
+    }
+
+    /// Keeps a record, and tells of it. Its provider is the peer that sent it: Kademlia has checked that.
+    fn handle_record(&mut self, record: ProviderRecord) {
+        let (peer, addresses) = (record.provider, record.addresses.clone());
+        let key = <[u8; 32]>::try_from(record.key.as_ref()).map(DiscoveryKey::from_bytes);
+        match (self.swarm.behaviour_mut().kad.store_mut().add_provider(record), key) {
+            (Err(e), _) => tracing::debug!(error = %e, "not keeping a provider record"),
+            // An error means that nobody listens.
+            (Ok(()), Ok(key)) => drop(self.records.send(NewRecord { key, provider: provider(peer, addresses) })),
+            (Ok(()), Err(_)) => {}
         }
     }
 
@@ -253,6 +258,12 @@ pub(super) fn learn(kad: &mut kad::Behaviour<Records>, peer: LibPeerId, addresse
     for address in old.cloned().collect::<Vec<_>>() {
         kad.remove_address(&peer, &address);
     }
+}
+
+/// A provider as others are told of it.
+fn provider(peer: LibPeerId, addresses: Vec<Multiaddr>) -> Provider {
+    let addresses = reach::worth_dialling(addresses, peer).into_iter().map(Address::from_libp2p).collect();
+    Provider { peer: PeerId::from_libp2p(peer), addresses }
 }
 
 /// The key under which the DHT has a discovery key.

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use libp2p::swarm::Swarm;
 use libp2p::{Multiaddr, PeerId as LibPeerId, kad};
-use shoal_protocol::hash::DiscoveryKey;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::announce::Schedule;
@@ -23,7 +22,7 @@ use super::behaviour::Behaviour;
 use super::command::{COMMAND_QUEUE, Command, Routes};
 use super::discovery::Bootstrap;
 use super::reach::{self, Reachability};
-use super::status::{DhtMode, NetworkStatus};
+use super::status::{DhtMode, NetworkStatus, NewRecord};
 use super::{Address, InboundStream, NetworkConfig, NetworkError, PeerId, transport};
 use dht::Dht;
 use dials::Dials;
@@ -31,7 +30,7 @@ use peers::{Peers, Protocols};
 
 /// How long connections are given to close when the network shuts down.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-/// Keys that whoever listens for records may be behind; those beyond are lost on them.
+/// Records that whoever listens for them may be behind; those beyond are lost on them.
 const RECORD_QUEUE: usize = 256;
 /// How long the timer sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
@@ -41,7 +40,7 @@ pub(super) struct Started {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) addresses: watch::Receiver<Vec<Address>>,
     pub(super) dht_peers: watch::Receiver<usize>,
-    pub(super) records: broadcast::Sender<DiscoveryKey>,
+    pub(super) records: broadcast::Sender<NewRecord>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
 }
 
@@ -97,8 +96,8 @@ struct Driver {
     announce: Vec<Multiaddr>,
     addresses: watch::Sender<Vec<Address>>,
     dht_peers: watch::Sender<usize>,
-    /// Keys of which another node has just left a provider record here.
-    records: broadcast::Sender<DiscoveryKey>,
+    /// Provider records that other nodes have just left here.
+    records: broadcast::Sender<NewRecord>,
 }
 
 impl Driver {

@@ -100,7 +100,9 @@ async fn a_record_that_another_node_leaves_here_is_heard_of() {
     let mut records = middle.network.records();
     let provider = joined(&[&middle]).await;
     within(provider.network.announce(key(1))).await.unwrap();
-    assert_eq!(within(records.recv()).await.unwrap(), key(1));
+    let heard = within(records.recv()).await.unwrap();
+    assert_eq!((heard.key, heard.provider.peer), (key(1), provider.peer()));
+    assert_eq!(heard.provider.addresses, [provider.address()], "where it can be reached comes with it");
     let mut found = middle.network.find_providers(key(1)).await.unwrap();
     assert_eq!(within(found.recv()).await.unwrap().peer, provider.peer());
 }
