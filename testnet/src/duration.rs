@@ -43,6 +43,15 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// For how long something has been so, for people, when only whole seconds are known.
+pub fn show_seconds(seconds: u64) -> String {
+    match seconds {
+        0 => "under 1 s".to_owned(),
+        1..=9 => format!("{seconds} s"),
+        _ => show_duration(Duration::from_secs(seconds)),
+    }
+}
+
 /// How long before `now_ms` something was, for people; both in milliseconds of Unix time.
 pub fn show_age(then_ms: u64, now_ms: u64) -> String {
     match now_ms.saturating_sub(then_ms) / 1_000 {
@@ -85,6 +94,7 @@ mod tests {
         ] {
             assert_eq!(show_duration(Duration::from_millis(millis)), text);
         }
+        assert_eq!([0, 9, 10, 61].map(show_seconds), ["under 1 s", "9 s", "10 s", "1 min 1 s"]);
         assert_eq!(show_age(5_000, 1_000), "just now");
         assert_eq!(show_age(0, 7_300_000), "2 h ago");
     }

@@ -1,11 +1,9 @@
 //! `shoal peers`: who this node is connected to.
 
-use std::time::Duration;
-
 use shoal_node::api::PeerInfo;
 use shoal_node::control::Service;
 
-use crate::duration::show_duration;
+use crate::duration::show_seconds;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::session::{Reach, ask, with_session};
@@ -50,7 +48,7 @@ fn table(peers: &[PeerInfo]) -> Table {
             peer.rtt_ms.map(|millis| format!("{millis:.1} ms")).unwrap_or_default(),
             show_size(peer.received_bytes),
             show_size(peer.sent_bytes),
-            show_duration(Duration::from_secs(peer.connected_seconds)),
+            show_seconds(peer.connected_seconds),
             peer.agent.clone().unwrap_or_default(),
             peer.address.clone(),
         ]);

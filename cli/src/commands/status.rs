@@ -1,12 +1,10 @@
 //! `shoal status`: how this node is.
 
-use std::time::Duration;
-
 use shoal_node::api::{Progress, Status};
 use shoal_node::control::Service;
 
 use crate::count::show_count;
-use crate::duration::show_duration;
+use crate::duration::show_seconds;
 use crate::escape::Printable;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -34,7 +32,7 @@ fn rows(status: &Status, own: bool) -> Vec<(&'static str, String)> {
     let running = if own {
         "not running; `shoal daemon` runs it".to_owned()
     } else {
-        format!("running for {}", show_duration(Duration::from_secs(status.uptime_seconds)))
+        format!("running for {}", show_seconds(status.uptime_seconds))
     };
     let mut rows = vec![
         ("node", format!("{}, {running}, version {}", status.identity.peer_id, status.version)),
