@@ -353,7 +353,11 @@ mod tests {
         let mut candidates = Candidates::default();
         let (peer, failed) = unreachable(&mut candidates, Instant::now());
         candidates.is_up(&peer, failed);
-        assert_eq!(candidates.next_due(), Some(failed + FIRST_PAUSE), "one that says so all the time is not dialled so");
+        assert_eq!(
+            candidates.next_due(),
+            Some(failed + FIRST_PAUSE),
+            "one that says so all the time is not dialled so"
+        );
         let later = failed + 4 * FIRST_PAUSE;
         candidates.is_up(&peer, later);
         assert!(candidates.next(later).is_some());
