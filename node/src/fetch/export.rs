@@ -1,5 +1,13 @@
 //! The last step of a fetch with an output: what was held already is read from the store and written.
+//!
+//! Reading is checking, which takes most of the time: it has a thread for each core. One more writes, and the output
+//! has itself flushed meanwhile.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+use futures::future::join_all;
 use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::{ChunkRow, Root};
@@ -15,11 +23,13 @@ use crate::store::{ReadError, Store};
 
 /// Chunks that are read in one go.
 const BATCH_CHUNKS: usize = 16;
-/// Batches that may wait between the thread that reads and the one that writes.
+/// Batches that may wait between the threads that read and the one that writes.
 const QUEUE_BATCHES: usize = 4;
+/// Threads that read at most: each has a batch in hand.
+const MAX_READERS: usize = 4;
 
-/// Chunks with the place in the stream where the first of them begins.
-type Batch = Vec<(u64, bytes::Bytes)>;
+/// Chunks with their places in the stream.
+type Batch = Vec<(u64, ChunkRow, bytes::Bytes)>;
 
 /// Writes every chunk that has not been `written` yet, then finishes the output. `on_bytes` is told how many bytes it
 /// has written so far. What the output itself keeps is read and checked there, and not written again.
@@ -33,32 +43,29 @@ pub(super) async fn export(
     root: Root,
     (output, keeping): Written,
     written: Availability,
-    mut on_bytes: impl FnMut(u64) + Send + 'static,
+    on_bytes: impl FnMut(u64) + Send + 'static,
 ) -> Result<(), FetchError> {
     if written.is_complete() {
         return spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?;
     }
-    let (sink, mut batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
-    let mut source = Source { rows: ChunkRows::new(store.clone(), root.clone()), store: store.clone(), keeping };
-    let reader = spawn_blocking(move || {
-        source.read(hash, root.chunks, &written, &sink)?;
-        Ok::<_, FetchError>(source.keeping)
+    let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
+    let plan = Arc::new(Mutex::new(Plan::new(store, hash, root, written)));
+    let count = available_parallelism().map_or(1, usize::from).min(MAX_READERS);
+    let readers = (0..count).map(|_| {
+        let (store, plan, sink) = (store.clone(), Arc::clone(&plan), sink.clone());
+        spawn_blocking(move || read_all(&store, &plan, &sink))
     });
-    let writer = spawn_blocking(move || -> Result<Output, FetchError> {
-        let mut output = output;
-        let mut done = 0;
-        while let Some(batch) = batches.blocking_recv() {
-            for (offset, bytes) in batch {
-                output.write(offset, &bytes)?;
-                done += bytes.len() as u64;
-            }
-            on_bytes(done);
-        }
-        Ok(output)
-    });
-    // A writer that failed is the cause when the reader finds nobody to read for.
-    let output = writer.await.map_err(|_| FetchError::Broken)??;
-    let keeping = reader.await.map_err(|_| FetchError::Broken)??;
+    let readers: Vec<_> = readers.collect();
+    drop(sink);
+    let writer = spawn_blocking(move || write_all(output, keeping, batches, on_bytes));
+    // A writer that failed is the cause when the readers find nobody to read for.
+    let (output, keeping) = writer.await.map_err(|_| FetchError::Broken)??;
+    for read in join_all(readers).await {
+        read.map_err(|_| FetchError::Broken)??;
+    }
+    if let Some(damage) = self::plan(&plan).damage.take() {
+        return Err(FetchError::Read(damage));
+    }
     spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?
 }
 
@@ -70,65 +77,110 @@ fn finish(output: Output, keeping: Option<Keeping>) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Where the chunks come from.
-struct Source {
-    store: Store,
-    rows: ChunkRows,
-    keeping: Option<Keeping>,
+fn write_all(
+    mut output: Output,
+    mut keeping: Option<Keeping>,
+    mut batches: mpsc::Receiver<Batch>,
+    mut on_bytes: impl FnMut(u64),
+) -> Result<Written, FetchError> {
+    let mut done = 0;
+    while let Some(batch) = batches.blocking_recv() {
+        for (offset, row, bytes) in batch {
+            let is_there = match &mut keeping {
+                Some(keeping) => keeping.lies_there(offset, row.id, row.len)?,
+                None => false,
+            };
+            if !is_there {
+                output.write(offset, &bytes)?;
+                done += bytes.len() as u64;
+            }
+        }
+        on_bytes(done);
+    }
+    Ok((output, keeping))
 }
 
-impl Source {
-    fn read(
-        &mut self,
-        hash: ContentHash,
-        chunks: u64,
-        written: &Availability,
-        sink: &mpsc::Sender<Batch>,
-    ) -> Result<(), FetchError> {
-        let mut next = 0;
-        let mut damage = None;
-        while next < chunks {
-            let leaf = self.rows.leaf_at(ChunkIndex(next)).map_err(|error| FetchError::manifest(hash, error))?;
-            let leaf = leaf.ok_or(FetchError::Broken)?;
+/// What is still to be read; the readers share it.
+struct Plan {
+    hash: ContentHash,
+    rows: ChunkRows,
+    written: Availability,
+    /// The first chunk that has not been looked at yet, and how many there are.
+    next: u64,
+    chunks: u64,
+    /// Those of one leaf that nobody has taken yet, with their places in the stream.
+    due: VecDeque<(u64, ChunkRow)>,
+    /// What was found first. Nothing more is written from then on; the rest is looked at so that one round finds all.
+    damage: Option<ReadError>,
+}
+
+// A std mutex: for the time of reading a node at most, on threads that may block.
+fn plan(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
+    plan.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Plan {
+    fn new(store: &Store, hash: ContentHash, root: Root, written: Availability) -> Self {
+        let chunks = root.chunks;
+        let rows = ChunkRows::new(store.clone(), root);
+        Self { hash, rows, written, next: 0, chunks, due: VecDeque::new(), damage: None }
+    }
+
+    /// The next chunks to read; none when there are no more.
+    fn take(&mut self) -> Result<Vec<(u64, ChunkRow)>, FetchError> {
+        while self.due.is_empty() && self.next < self.chunks {
+            let leaf = self.rows.leaf_at(ChunkIndex(self.next));
+            let leaf = leaf.map_err(|error| FetchError::manifest(self.hash, error))?.ok_or(FetchError::Broken)?;
             let mut offset = leaf.offset;
-            let mut due: Vec<(u64, ChunkRow)> = Vec::with_capacity(leaf.rows.len());
             for (index, row) in (leaf.first..).zip(&leaf.rows) {
-                if !written.contains(ChunkIndex(index)) {
-                    due.push((offset, *row));
+                if !self.written.contains(ChunkIndex(index)) {
+                    self.due.push_back((offset, *row));
                 }
                 offset += u64::from(row.len);
             }
-            next = leaf.first + leaf.rows.len() as u64;
-            for due in due.chunks(BATCH_CHUNKS) {
-                let batch = self.batch(due, &mut damage)?;
-                // Once something is damaged nothing more is written; the rest is looked at so that one round finds all.
-                if damage.is_none() && sink.blocking_send(batch).is_err() {
-                    return Ok(());
-                }
-            }
+            self.next = leaf.first + leaf.rows.len() as u64;
         }
-        damage.map_or(Ok(()), |damage| Err(FetchError::Read(damage)))
+        let count = self.due.len().min(BATCH_CHUNKS);
+        Ok(self.due.drain(..count).collect())
     }
 
-    fn batch(&mut self, due: &[(u64, ChunkRow)], damage: &mut Option<ReadError>) -> Result<Batch, FetchError> {
-        let ids: Vec<ChunkId> = due.iter().map(|(_, row)| row.id).collect();
-        let mut batch = Batch::with_capacity(due.len());
-        for (read, &(offset, row)) in self.store.read_chunks(&ids)?.into_iter().zip(due) {
-            match read {
-                Ok(Some(bytes)) => {
-                    let is_there = match &mut self.keeping {
-                        Some(keeping) => keeping.lies_there(offset, row.id, row.len)?,
-                        None => false,
-                    };
-                    if !is_there {
-                        batch.push((offset, bytes));
-                    }
-                }
-                Ok(None) => return Err(FetchError::Gone(row.id)),
-                Err(error @ ReadError::Damaged { .. }) => drop(damage.get_or_insert(error)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(batch)
+    /// Has no reader begin anything more.
+    fn end(&mut self) {
+        self.due.clear();
+        self.next = self.chunks;
     }
+}
+
+/// Reads batch after batch until there are no more, or nobody takes them.
+fn read_all(store: &Store, shared: &Mutex<Plan>, sink: &mpsc::Sender<Batch>) -> Result<(), FetchError> {
+    loop {
+        let due = plan(shared).take();
+        let batch = match due {
+            Ok(due) if due.is_empty() => return Ok(()),
+            Ok(due) => read(store, &due, shared),
+            Err(error) => Err(error),
+        };
+        let batch = batch.inspect_err(|_| plan(shared).end())?;
+        if !batch.is_empty() && sink.blocking_send(batch).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads some chunks; nothing of them once something is damaged.
+fn read(store: &Store, due: &[(u64, ChunkRow)], shared: &Mutex<Plan>) -> Result<Batch, FetchError> {
+    let ids: Vec<ChunkId> = due.iter().map(|(_, row)| row.id).collect();
+    let mut batch = Batch::with_capacity(due.len());
+    for (read, &(offset, row)) in store.read_chunks(&ids)?.into_iter().zip(due) {
+        match read {
+            Ok(Some(bytes)) => batch.push((offset, row, bytes)),
+            Ok(None) => return Err(FetchError::Gone(row.id)),
+            Err(error @ ReadError::Damaged { .. }) => drop(plan(shared).damage.get_or_insert(error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if plan(shared).damage.is_some() {
+        batch.clear();
+    }
+    Ok(batch)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use shoal_protocol::manifest::{EntryIndex, KindView, Layout};
 
+use super::flush::Flusher;
 use super::{Leftovers, OutputError};
 
 /// Files that are kept open between chunks. Large files take many chunks each, and come from few places at a time.
@@ -29,13 +30,16 @@ pub(super) struct FolderOutput {
     /// Present when files may be there from before: the inodes of those that have been opened, so that two names which
     /// the file system takes for one are told from one that was there.
     seen: Option<HashSet<u64>>,
+    /// For files of more than one chunk; absent where what is written is flushed by whoever keeps it.
+    flusher: Option<Flusher>,
 }
 
 impl FolderOutput {
     pub(super) fn new(root: &Path, layout: Arc<Layout>, leftovers: Leftovers) -> Self {
         let created = vec![false; layout.len()];
         let seen = (leftovers == Leftovers::Keep).then(HashSet::new);
-        Self { root: root.to_owned(), layout, created, open: VecDeque::new(), seen }
+        let flusher = (leftovers == Leftovers::Remove).then(Flusher::default);
+        Self { root: root.to_owned(), layout, created, open: VecDeque::new(), seen, flusher }
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
@@ -56,7 +60,10 @@ impl FolderOutput {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == entry)
             && let Some((_, file)) = self.open.remove(at)
         {
-            let written = file.write_all_at(bytes, offset);
+            let written = file.write_all_at(bytes, offset).and_then(|()| match &mut self.flusher {
+                Some(flusher) => flusher.wrote(&file, bytes.len()),
+                None => Ok(()),
+            });
             self.open.push_back((entry, file));
             return written.map_err(|error| self.failed(entry, error));
         }
@@ -142,7 +149,9 @@ impl FolderOutput {
 
     /// Makes everything durable: the whole file system at once, where that is possible, is far cheaper than 10,000
     /// files one by one.
-    fn flush(&self) -> Result<(), OutputError> {
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let early = self.flusher.as_mut().map_or(Ok(()), Flusher::finish);
+        early.map_err(|error| OutputError::write(&self.root, error))?;
         let folder = File::open(&self.root).map_err(|error| OutputError::write(&self.root, error))?;
         rustix::fs::syncfs(&folder).map_err(|error| OutputError::write(&self.root, error.into()))
     }

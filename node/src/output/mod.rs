@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod flush;
 mod folder;
 mod keep;
 mod place;
