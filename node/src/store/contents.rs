@@ -41,7 +41,7 @@ impl Store {
     }
 
     /// Forgets a content's record, durably, unless it is pinned or somebody works with it. Its room comes back with the
-    /// next collection.
+    /// next [`collect`](Self::collect), which is for the caller to ask for.
     ///
     /// # Errors
     /// The disk's.
@@ -57,7 +57,7 @@ impl Store {
         if record.pinned || !self.shared().catalog.change(Change::RemoveUnpinned(hash)).await? {
             return Ok(Removal::Pinned);
         }
-        self.shared().collector.nudge(record.bytes);
+        self.shared().collector.note_removed(record.bytes);
         Ok(Removal::Removed)
     }
 

@@ -96,7 +96,7 @@ impl Store {
         let writers = writers.collect::<Result<_, _>>()?;
         if config.quota.is_some() {
             // It may be less than what is here already.
-            shared.collector.nudge(0);
+            shared.collector.nudge();
         }
         Ok(Self {
             running: Arc::new(Running {

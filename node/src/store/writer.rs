@@ -199,7 +199,7 @@ fn finish_segment(shared: &Shared, segment: &Segment, finish: Finish) {
     let done = match finish {
         Finish::Full => segment.seal().and_then(|()| shared.index.complete(&[segment.number()])).map(|()| {
             shared.segments.touch(segment.number());
-            shared.collector.nudge(0);
+            shared.collector.nudge();
         }),
         Finish::Suspect => segment.freeze(),
     };

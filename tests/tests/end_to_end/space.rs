@@ -1,5 +1,9 @@
 //! What a node keeps and gives back: `pin`, `unpin`, `rm`, `gc`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 use shoal_node::api::Published;
 use shoal_testnet::cluster::{Cluster, NodeOptions};
@@ -166,5 +170,70 @@ fn a_quota_may_be_lowered_and_must_leave_room_to_work_in() {
         assert!(lower.list().await.unwrap().len() < 5);
         let too_low = lower.run(["daemon", "--quota", "1MiB"]).await.unwrap();
         refused(&too_low, 2, &["--quota", "64.0 mib"]);
+    });
+}
+
+/// Looks at how much of the disk a home takes, again and again, until told to stop; says the most it saw.
+async fn most_used(home: PathBuf, stop: Arc<AtomicBool>) -> u64 {
+    let watched = tokio::task::spawn_blocking(move || {
+        let mut most = 0;
+        while !stop.load(Ordering::Relaxed) {
+            // Files that go while it looks are none of its business.
+            most = most.max(disk_bytes(&home).unwrap_or(0));
+            std::thread::yield_now();
+        }
+        most
+    });
+    watched.await.unwrap()
+}
+
+/// Fetches contents at once at the node under a quota; each is whole afterwards or was refused for want of room.
+async fn fetch_at_once(cluster: &Cluster, contents: &[(Published, PathBuf)], round: usize) -> usize {
+    let node = cluster.node(1).shoal();
+    let fetches = contents.iter().enumerate().map(|(at, (published, original))| {
+        let (node, output) = (&node, cluster.folder().join(format!("out-{round}-{at}")));
+        async move {
+            let line = ["fetch", &published.link, "-o", output.to_str().unwrap()];
+            let ended = node.run(line).await.unwrap();
+            if ended.code == Some(0) {
+                crate::support::same(original, &output);
+                return true;
+            }
+            refused(&ended, 5, &["quota", "in use", "raise"]);
+            crate::support::nothing_at(&output);
+            false
+        }
+    });
+    futures::future::join_all(fetches).await.into_iter().filter(|is_whole| *is_whole).count()
+}
+
+#[test]
+fn fetches_at_once_never_exceed_the_quota_and_what_fits_is_fetched() {
+    run(async {
+        let quota = 96 * MIB;
+        let mut cluster = cluster(1).await;
+        let mut contents = Vec::new();
+        for seed in 1..=9 {
+            let file = sample(cluster.folder(), &format!("file-{seed}"), if seed <= 6 { 14 } else { 40 } * MIB, seed);
+            contents.push((cluster.node(0).shoal().publish(&file).await.unwrap(), file));
+        }
+        let arguments = vec!["--quota".into(), "96MiB".into()];
+        cluster.add(NodeOptions { arguments, ..NodeOptions::default() }).await.unwrap();
+        let node = cluster.node(1).shoal();
+        let stop = Arc::new(AtomicBool::new(false));
+        let watching = tokio::spawn(most_used(node.home().to_owned(), Arc::clone(&stop)));
+        // Four that fit together; two more for which others have to go; three of which no two fit together with what
+        // the collector needs.
+        assert_eq!(fetch_at_once(&cluster, &contents[..4], 1).await, 4);
+        assert_eq!(fetch_at_once(&cluster, &contents[4..6], 2).await, 2);
+        fetch_at_once(&cluster, &contents[6..], 3).await;
+        // Whatever became of them: each can be had by itself.
+        for (at, (published, original)) in contents.iter().enumerate() {
+            let output = cluster.folder().join(format!("alone-{at}"));
+            fetch_and_compare(&node, &published.link, &output, FetchOptions::default(), original).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        let most = watching.await.unwrap();
+        assert!(most > quota / 2 && most <= quota, "{most} bytes at a time, {quota} are allowed");
     });
 }

@@ -42,8 +42,6 @@ struct Queue {
     is_closing: bool,
     /// Bytes of contents that were removed since the last cycle.
     removed_bytes: u64,
-    /// Whether some was removed since chunks in place were last looked at.
-    was_removed: bool,
     /// Garbage that the last cycle left, as not worth its while.
     left_bytes: u64,
     last: Option<Instant>,
@@ -110,13 +108,18 @@ impl Collector {
         answer.recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Lets the collector look whether there is something to do; `removed_bytes` more may be garbage now.
-    pub(in crate::store) fn nudge(&self, removed_bytes: u64) {
-        let mut queue = self.queue();
-        queue.removed_bytes = queue.removed_bytes.saturating_add(removed_bytes);
-        queue.is_nudged = true;
-        queue.was_removed |= removed_bytes > 0;
+    /// Lets the collector look whether there is something to do.
+    pub(in crate::store) fn nudge(&self) {
+        self.queue().is_nudged = true;
         self.wake.notify_all();
+    }
+
+    /// Notes that so many bytes more may be garbage now. It does not begin by itself: what comes back is for whoever
+    /// removed them and asks next.
+    pub(in crate::store) fn note_removed(&self, bytes: u64) {
+        let mut queue = self.queue();
+        queue.removed_bytes = queue.removed_bytes.saturating_add(bytes);
+        queue.is_nudged = true;
     }
 
     /// Ends the thread; whoever still waits hears that the store is closed.
@@ -190,10 +193,7 @@ pub(in crate::store) fn run(shared: &Shared, news: &SyncSender<News>) {
                 Err(error) => tracing::warn!(%error, "the home takes more than its quota"),
             },
             Task::Look => match is_worth_it(shared) {
-                Ok(false) => match look_in_place(shared) {
-                    Err(StoreError::Closed) | Ok(()) => {}
-                    Err(error) => tracing::warn!(%error, "chunks in place that nothing needs stay known"),
-                },
+                Ok(false) => {}
                 Ok(true) => match collect(shared, news, Effort::Routine) {
                     Ok(collected) => tracing::info!(?collected, "collected garbage"),
                     Err(StoreError::Closed) => {}
@@ -215,18 +215,6 @@ fn forget_in_place(shared: &Shared, files: &Places<FileNumber>) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "chunks in place that nothing needs stay known"),
     }
-}
-
-/// Forgets chunks in place after a content was removed that may have had some.
-fn look_in_place(shared: &Shared) -> Result<(), StoreError> {
-    if !std::mem::take(&mut shared.collector.queue().was_removed) || !shared.in_place.is_used() {
-        return Ok(());
-    }
-    shared.holds.begin_marking();
-    let _marking = Marking(shared);
-    let Marks { files, .. } = mark(shared, &|| shared.collector.is_closing())?;
-    forget_in_place(shared, &files);
-    Ok(())
 }
 
 fn is_worth_it(shared: &Shared) -> Result<bool, StoreError> {

@@ -1,18 +1,31 @@
 //! Making room under a quota: first what is garbage, then the contents that were not used for longest.
 //!
-//! A content goes whole or not at all. What is pinned stays, and so does what is being published, fetched or read.
+//! A content goes whole or not at all. What is pinned stays, and so does what is being published, fetched or read, and
+//! what lies in files of the user: to forget it would give next to nothing back.
 
+use std::collections::HashSet;
 use std::sync::mpsc::SyncSender;
+
+use shoal_protocol::hash::{ChunkId, NodeId};
+use shoal_protocol::manifest::{References, references};
 
 use super::choose::Effort;
 use super::collector::collect;
 use crate::store::catalog::Change;
 use crate::store::error::StoreError;
+use crate::store::index::Entry;
+use crate::store::reader;
+use crate::store::record::ManifestRecord;
+use crate::store::rows::Kind;
 use crate::store::shared::Shared;
 use crate::store::writer::News;
 
 /// Of the quota, the part that is freed ahead, so that not every group has to wait for room.
 const AHEAD: u64 = 32;
+/// A content takes room if at least one part in so many of it lies in segments.
+const LEAST_PART: u64 = 64;
+/// What is looked at to tell: some 5 GB of a content.
+const LOOKED_CHUNKS: usize = 64 * 1024;
 
 /// Frees so much that a writer can put a group of `payload` bytes and change `rows` of the index.
 ///
@@ -55,6 +68,9 @@ fn evict(shared: &Shared, bytes: u64) -> Result<u64, StoreError> {
         if freed >= bytes {
             break;
         }
+        if !takes_room(shared, &record)? {
+            continue;
+        }
         if shared.catalog.change_now(Change::RemoveUnpinned(record.hash))? {
             tracing::info!(hash = %record.hash, bytes = record.bytes, "evicted, as the quota is reached");
             // Nobody may listen.
@@ -66,9 +82,44 @@ fn evict(shared: &Shared, bytes: u64) -> Result<u64, StoreError> {
     Ok(forgotten)
 }
 
+/// Whether a content lies in segments, or next to nothing of it because it lies in files of the user. What cannot be
+/// told counts as lying in segments.
+fn takes_room(shared: &Shared, record: &ManifestRecord) -> Result<bool, StoreError> {
+    if !shared.in_place.is_used() {
+        return Ok(true);
+    }
+    let (mut ahead, mut seen) = (vec![record.hash.root()], HashSet::from([record.hash.root()]));
+    let (mut looked, mut placed, mut stored) = (0, 0u64, 0u64);
+    while let Some(id) = ahead.pop() {
+        let Ok(Some(bytes)) = reader::read_one(shared, NodeId::as_bytes(&id), Kind::Node) else {
+            return Ok(true);
+        };
+        let References { nodes, chunks } = references(&bytes).unwrap_or_default();
+        ahead.extend(nodes.into_iter().filter(|id| seen.insert(*id)));
+        for entry in shared.index_entries(chunks.iter().map(ChunkId::as_bytes))? {
+            match entry {
+                Entry::At(row) => stored += u64::from(row.len),
+                Entry::InFile(place) => placed += u64::from(place.len),
+                Entry::Absent | Entry::InGoneFile(_) | Entry::Unreadable => {}
+            }
+        }
+        looked += chunks.len();
+        if stored.saturating_mul(LEAST_PART) >= record.bytes {
+            return Ok(true);
+        }
+        if looked >= LOOKED_CHUNKS {
+            break;
+        }
+    }
+    Ok(placed == 0 || stored.saturating_mul(LEAST_PART) >= stored + placed)
+}
+
 fn reached(shared: &Shared, quota: u64) -> Result<StoreError, StoreError> {
     let (mut pinned_bytes, mut in_use_bytes) = (0u64, shared.holds.new_bytes());
     for record in shared.catalog.records()? {
+        if !takes_room(shared, &record)? {
+            continue;
+        }
         if record.pinned {
             pinned_bytes = pinned_bytes.saturating_add(record.bytes);
         } else {

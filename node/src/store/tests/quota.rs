@@ -8,6 +8,7 @@ use super::super::backend::FileCall;
 use super::super::quota::home_bytes;
 use super::super::{ContentState, Effort, MIN_QUOTA_BYTES, Removal};
 use super::content::Sample;
+use super::in_place::publish_in_place;
 use super::*;
 
 const QUOTA: u64 = 12 << 20;
@@ -133,6 +134,28 @@ fn when_nothing_can_go_the_error_says_why_and_what_to_do() {
     less.assert_whole(&store);
     kept.assert_whole(&store);
     assert!(!known(&store, &held));
+}
+
+#[test]
+fn what_lies_in_place_stays_as_its_going_frees_nothing() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut rng = random(5);
+    let store = open_within(home.path(), QUOTA);
+    // Unused for longest.
+    let (_, in_place) = publish_in_place(&store, files.path(), "in-place", 31);
+    let samples: Vec<_> = (0..8).map(|_| Sample::random(&mut rng, 90)).collect();
+    for (at, sample) in samples.iter().enumerate() {
+        publish(&store, sample, 10 + at as u64).unwrap();
+        assert_within(home.path(), QUOTA);
+    }
+    assert!(!known(&store, &samples[0]), "something had to go");
+    assert!(known(&store, &in_place));
+    in_place.assert_whole(&store);
+    // Nor is it what is in the way of what does not fit.
+    let large = Sample::random(&mut rng, 600);
+    let refused = publish(&store, &large, 100).unwrap_err();
+    assert!(matches!(refused, StoreError::QuotaReached { pinned_bytes: 0, .. }), "{refused:?}");
+    in_place.assert_whole(&store);
 }
 
 #[test]
