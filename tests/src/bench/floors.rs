@@ -7,21 +7,27 @@ use std::time::Instant;
 
 use super::BenchError;
 
-/// `cp` of a file and fsync of the copy, in seconds.
-pub(super) fn copy_file(source: &Path, copy: &Path) -> Result<f64, BenchError> {
+/// `cp` of a file, and the same with fsync of the copy, in seconds.
+pub(super) fn copy_file(source: &Path, copy: &Path) -> Result<(f64, f64), BenchError> {
     let started = Instant::now();
-    run("cp", Command::new("cp").arg(source).arg(copy))?;
+    run("cp", Command::new("cp").arg("--reflink=never").arg(source).arg(copy))?;
+    let copied = started.elapsed();
     sync_file(copy)?;
-    Ok(started.elapsed().as_secs_f64())
+    Ok((copied.as_secs_f64(), started.elapsed().as_secs_f64()))
 }
 
 /// `cp -r` of a folder and syncfs of what it is on, in seconds.
 pub(super) fn copy_tree(source: &Path, copy: &Path) -> Result<f64, BenchError> {
     let started = Instant::now();
     run("cp", Command::new("cp").arg("-r").arg(source).arg(copy))?;
-    let folder = File::open(copy).map_err(BenchError::file(copy))?;
-    rustix::fs::syncfs(&folder).map_err(|error| BenchError::File { path: copy.to_owned(), source: error.into() })?;
+    settle(copy)?;
     Ok(started.elapsed().as_secs_f64())
+}
+
+/// Has everything written to the disk that a path is on, so that what is timed next waits for none of it.
+pub(super) fn settle(path: &Path) -> Result<(), BenchError> {
+    let file = File::open(path).map_err(BenchError::file(path))?;
+    rustix::fs::syncfs(&file).map_err(|error| BenchError::File { path: path.to_owned(), source: error.into() })
 }
 
 /// Makes a file durable.

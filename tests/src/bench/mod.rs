@@ -14,17 +14,20 @@ mod fetch;
 mod floors;
 mod hostile;
 mod lab;
+mod large;
 mod latency;
 mod limited;
 mod measure;
 mod memory;
 mod options;
 mod peers;
+mod pipeline;
 mod publish;
 mod raw_stream;
 mod report;
 mod small_files;
 mod store;
+mod versions;
 mod warm;
 mod web_server;
 
@@ -65,8 +68,11 @@ pub async fn run(options: Options, notes: &mut (dyn Write + Send)) -> Result<Rep
             Figure::Publish => publish::measure(&mut lab).await?,
             Figure::SmallFiles => small_files::measure(&mut lab).await?,
             Figure::Store => store::measure(&mut lab).await?,
-            Figure::Collect => collect::measure(&mut lab).await?,
+            Figure::Versions => versions::measure(&mut lab).await?,
+            Figure::Collect => collect::measure(&mut lab, collect::SOME).await?,
+            Figure::CollectMuch => collect::measure(&mut lab, collect::MUCH).await?,
             Figure::Memory => memory::measure(&mut lab).await?,
+            Figure::Large => large::measure(&mut lab).await?,
         };
         for row in rows {
             lab.note(notes, &format!("  {}", row.line()));

@@ -58,15 +58,26 @@ pub enum Figure {
     SmallFiles,
     /// A file imported, imported in place and exported, and a home opened after a kill
     Store,
-    /// Fetching while garbage is collected
+    /// The second versions of a source archive, a database dump and a file system image
+    Versions,
+    /// Fetching while 2 GiB of garbage are collected
     Collect,
     /// Resident memory of both ends while 4 GiB are fetched
     Memory,
+    /// A home of 20 GB; takes 26 GB of the disk, and is measured only if it is named
+    Large,
+    /// Fetching while 10 GiB of garbage are collected; takes 22 GB of the disk, and is measured only if it is named
+    CollectMuch,
 }
 
 impl Options {
     pub(super) fn figures(&self) -> Vec<Figure> {
-        if self.only.is_empty() { Figure::value_variants().to_vec() } else { self.only.clone() }
+        if !self.only.is_empty() {
+            return self.only.clone();
+        }
+        let short =
+            Figure::value_variants().iter().filter(|figure| !matches!(figure, Figure::Large | Figure::CollectMuch));
+        short.copied().collect()
     }
 
     /// Runs of each figure.
@@ -90,8 +101,11 @@ impl Figure {
             Self::Publish => "publish",
             Self::SmallFiles => "tree of small files",
             Self::Store => "the store by itself",
+            Self::Versions => "second versions",
             Self::Collect => "collecting garbage while fetching",
+            Self::CollectMuch => "collecting 10 GiB of garbage while fetching",
             Self::Memory => "resident memory",
+            Self::Large => "a large home",
         }
     }
 }

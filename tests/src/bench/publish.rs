@@ -4,7 +4,7 @@ use shoal_testnet::content;
 use shoal_testnet::resources::disk_bytes;
 
 use super::BenchError;
-use super::floors::copy_file;
+use super::floors::{copy_file, settle};
 use super::lab::{Lab, Medium, remove};
 use super::measure::{Runs, rate};
 use super::report::{Bar, Row};
@@ -21,10 +21,12 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     for _ in 0..lab.runs {
         let copy = folder.path().join("copy");
         lab.warm(bytes * 5 / 2)?;
-        floor.push(copy_file(&source, &copy)?);
+        settle(folder.path())?;
+        floor.push(copy_file(&source, &copy)?.1);
         remove(&copy)?;
         let home = folder.path().join("home");
         lab.warm(bytes * 5 / 2)?;
+        settle(folder.path())?;
         let (seconds, published) = lab.import(&home, &source).await?;
         ours.push(seconds);
         let used = disk_bytes(&home).map_err(BenchError::file(&home))?;

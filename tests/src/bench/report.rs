@@ -49,6 +49,8 @@ pub enum Bar {
     AtLeast(f64),
     /// At most this.
     AtMost(f64),
+    /// Anything: the figure is told and not judged.
+    None,
 }
 
 /// How a figure stands to its bar.
@@ -61,7 +63,7 @@ pub enum Verdict {
     Missed,
     /// The floor spread too much: measure again on a quieter machine.
     Noisy,
-    /// Not judged, because this was `--quick`.
+    /// Not judged: there is no bar, or this was `--quick`.
     Unjudged,
     /// Not measured, and why.
     Skipped(String),
@@ -72,7 +74,11 @@ impl Row {
     pub(super) fn plain(what: impl Into<String>, runs: Runs, unit: &'static str, bar: Bar) -> Self {
         let value = runs.median();
         let what = what.into();
-        let verdict = if bar.is_met(value) { Verdict::Met } else { Verdict::Missed };
+        let verdict = match bar {
+            Bar::None => Verdict::Unjudged,
+            bar if bar.is_met(value) => Verdict::Met,
+            _ => Verdict::Missed,
+        };
         Self { what, value, unit, bar, verdict, detail: String::new(), runs, floor_runs: Runs::default() }
     }
 
@@ -118,9 +124,10 @@ impl Row {
 
     fn cells(&self) -> [String; 5] {
         let value = if self.value.is_nan() { "-".to_owned() } else { format!("{:.2} {}", self.value, self.unit) };
-        let (sign, bar) = match self.bar {
-            Bar::AtLeast(bar) => ("≥", bar),
-            Bar::AtMost(bar) => ("≤", bar),
+        let bar = match self.bar {
+            Bar::AtLeast(bar) => format!("≥ {bar}"),
+            Bar::AtMost(bar) => format!("≤ {bar}"),
+            Bar::None => "-".to_owned(),
         };
         let verdict = match &self.verdict {
             Verdict::Met => "met".to_owned(),
@@ -129,7 +136,7 @@ impl Row {
             Verdict::Unjudged => "not judged".to_owned(),
             Verdict::Skipped(why) => format!("skipped: {why}"),
         };
-        [self.what.clone(), value, format!("{sign} {bar}"), verdict, self.detail.clone()]
+        [self.what.clone(), value, bar, verdict, self.detail.clone()]
     }
 }
 
@@ -138,6 +145,7 @@ impl Bar {
         match self {
             Self::AtLeast(bar) => value >= bar,
             Self::AtMost(bar) => value <= bar,
+            Self::None => true,
         }
     }
 }

@@ -11,7 +11,7 @@ use shoal_testnet::resources::disk_bytes;
 use tempfile::TempDir;
 
 use super::BenchError;
-use super::floors::copy_tree;
+use super::floors::{copy_tree, settle};
 use super::lab::{Lab, Medium};
 use super::measure::Runs;
 use super::report::{Bar, Row};
@@ -30,12 +30,17 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
         let folder = lab.folder(Medium::Disk, u64::from(files) * FILE_BYTES * 8)?;
         let source = folder.path().join("source");
         content::write_small_files(&source, files, FILE_BYTES, run as u64).map_err(BenchError::file(&source))?;
+        // Nothing of what was made before is to be written while something is timed.
+        let ready = || lab.warm(u64::from(files) * FILE_BYTES * 4).and_then(|()| settle(folder.path()));
+        ready()?;
         floor.push(copy_tree(&source, &folder.path().join("copy"))?);
+        ready()?;
         let home = folder.path().join("home");
         let (seconds, published) = lab.import(&home, &source).await?;
         publish.push(seconds);
         disk.push(disk_bytes(&home).map_err(BenchError::file(&home))? as f64 / published.bytes as f64);
         let shoal = Shoal::new(&lab.program, &home).on_loopback();
+        ready()?;
         let started = Instant::now();
         let out = folder.path().join("exported");
         shoal.fetch(&published.hash.to_string(), &out, &FetchOptions::default()).await?;
