@@ -1,108 +1,12 @@
-//! Real processes tortured: killed at any moment, on a full disk, with syncs that fail.
-//!
-//! Each has a short form, for every run of the tests, and a long one: `SHOAL_TORTURE=long cargo test --release -p
-//! shoal-node -p shoal-tests torture -- --nocapture`.
+//! A disk that is full, read-only or another's, and syncs that fail.
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use shoal_node::api::{ContentState, Published, Verified};
-use shoal_testnet::cluster::Cluster;
-use shoal_testnet::command::{FetchOptions, fetch_arguments};
-use shoal_testnet::content::write_file;
+use shoal_node::api::Published;
 
-use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, run_within, sample, still_readable};
-
-/// Far beyond what the long forms take.
-const DEADLINE: Duration = Duration::from_secs(4 * 3600);
-
-fn is_long() -> bool {
-    std::env::var_os("SHOAL_TORTURE").is_some_and(|form| form == "long")
-}
-
-fn amount(short: u64, long: u64) -> u64 {
-    if is_long() { long } else { short }
-}
-
-/// A number that looks random and is the same in each run.
-fn chance(seed: u64, limit: u64) -> u64 {
-    let hash = blake3::hash(&seed.to_le_bytes());
-    u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap()) % limit
-}
-
-#[test]
-fn killed_while_fetching() {
-    run_within(DEADLINE, async {
-        let size = amount(48, 256) * MIB;
-        let mut cluster = cluster(2).await;
-        let mut worst = 0.0_f64;
-        for round in 0..amount(4, 100) {
-            let file = sample(cluster.folder(), &format!("file {round}"), size, round);
-            let published = cluster.node(0).shoal().publish(&file).await.unwrap();
-            let again = fetch_through_a_kill(&mut cluster, &published, &file, round).await;
-            worst = worst.max(again as f64 / size as f64);
-            println!("round {round}: {again} bytes were fetched again");
-            std::fs::remove_file(&file).unwrap();
-        }
-        println!("at most {:.1} % of a content was fetched again", worst * 100.0);
-    });
-}
-
-/// Fetches, with a kill at a moment that depends on the round; says how many bytes came again after it.
-async fn fetch_through_a_kill(cluster: &mut Cluster, published: &Published, file: &Path, round: u64) -> u64 {
-    let output = cluster.folder().join(format!("out {round}"));
-    let rate = 40 * MIB;
-    let options = FetchOptions { limit_down: Some(rate), in_place: round % 2 == 1, ..FetchOptions::default() };
-    let hash = published.hash.to_string();
-    let mut child = cluster.node(1).shoal().start(fetch_arguments(&hash, &output, &options)).unwrap();
-    let at = chance(round, published.bytes * 9 / 10);
-    let so_far = crate::support::fetched_so_far(&cluster.node(1).shoal(), published, at).await.progress.done_bytes;
-    cluster.kill(1).await.unwrap();
-    let _ = child.wait().await;
-    cluster.restart(1).await.unwrap();
-    let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
-    let rest = FetchOptions { in_place: options.in_place, ..FetchOptions::default() };
-    let fetched = fetch_and_compare(&cluster.node(1).shoal(), &link, &output, rest, file).await;
-    let again = (fetched.fetched_bytes + so_far).saturating_sub(published.bytes);
-    // What the queues and two groups hold at most, however large the content.
-    assert!(again <= 24 * MIB, "{again} bytes came again");
-    still_readable(&cluster.node(1).shoal(), published, file).await;
-    let verified: Verified = cluster.node(1).shoal().json(["verify", &hash]).await.unwrap();
-    assert_eq!(verified.damaged, 0);
-    std::fs::remove_file(&output).unwrap();
-    again
-}
-
-#[test]
-fn killed_while_publishing() {
-    run_within(DEADLINE, async {
-        let folder = folder();
-        let shoal = home(&folder, "home");
-        let file = folder.path().join("file");
-        let kept = sample(folder.path(), "kept", MIB, 99);
-        let held = import(&shoal, &kept).await;
-        for round in 0..amount(6, 100) {
-            write_file(&file, 40 * MIB, 1_000 + round).unwrap();
-            let in_place: &[&str] = if round % 2 == 1 { &["--in-place"] } else { &[] };
-            let words = ["publish", "--no-serve", file.to_str().unwrap()];
-            let mut child = shoal.start(words.iter().chain(in_place)).unwrap();
-            // A moment, not a wait: what is there at any of them is what this is about.
-            tokio::time::sleep(Duration::from_millis(chance(round, 600))).await;
-            let _ = child.start_kill();
-            let _ = child.wait().await;
-            still_readable(&shoal, &held, &kept).await;
-            let again = import(&shoal, &file).await;
-            still_readable(&shoal, &again, &file).await;
-            let listed = shoal.list().await.unwrap();
-            assert!(listed.iter().all(|content| content.state == ContentState::Complete));
-            shoal.run(["rm", &again.hash.to_string()]).await.unwrap();
-            shoal.run(["gc"]).await.unwrap();
-        }
-        let verified: Verified = shoal.json(["verify", &held.hash.to_string()]).await.unwrap();
-        assert_eq!(verified.damaged, 0);
-    });
-}
+use super::{DEADLINE, amount, chance};
+use crate::support::{MIB, folder, home, import, run_within, sample, still_readable};
 
 /// Whether a small file system can be made here; if not, says why.
 fn small_disk(at: &Path, bytes: u64) -> Option<Mounted> {
@@ -254,5 +158,63 @@ fn syncs_that_fail() {
             still_readable(&shoal, &published, &file).await;
             std::fs::remove_dir_all(folder.path().join(&name)).unwrap();
         }
+    });
+}
+
+/// Changes the mode of everything below a folder, and of itself: folders and files.
+fn set_modes(at: &Path, folders: u32, files: u32, owner: Option<u32>) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let meta = std::fs::symlink_metadata(at).unwrap();
+    if meta.is_dir() {
+        for entry in std::fs::read_dir(at).unwrap() {
+            set_modes(&entry.unwrap().path(), folders, files, owner);
+        }
+    }
+    let mode = if meta.is_dir() { folders } else { files };
+    std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).unwrap();
+    if let Some(owner) = owner {
+        chown(at, Some(owner), Some(owner)).unwrap();
+    }
+}
+
+#[test]
+fn a_home_that_may_not_be_written() {
+    run_within(DEADLINE, async {
+        const NOBODY: u32 = 65_534;
+        let folder = folder();
+        // Root may write everywhere, and is somebody else here.
+        let user = rustix::process::geteuid().is_root().then_some(NOBODY);
+        let (file, other) = (sample(folder.path(), "file", 3 * MIB, 5), sample(folder.path(), "other", MIB, 6));
+        let run_at = folder.path().join("run");
+        std::fs::create_dir(&run_at).unwrap();
+        set_modes(folder.path(), 0o755, 0o644, user);
+        set_modes(&run_at, 0o700, 0o600, user);
+        let shoal = home(&folder, "home").with_environment("XDG_RUNTIME_DIR", &run_at);
+        let shoal = user.map_or(shoal.clone(), |user| shoal.as_user(user));
+        if std::fs::metadata(crate::support::PROGRAM).is_err() || shoal.run(["--version"]).await.is_err() {
+            println!("SKIPPED: another user may not run the program here");
+            return;
+        }
+        let held = import(&shoal, &file).await;
+        set_modes(shoal.home(), 0o500, 0o400, user);
+        still_readable(&shoal, &held, &file).await;
+        let listed = shoal.list().await.unwrap();
+        assert_eq!(listed.iter().map(|content| content.hash).collect::<Vec<_>>(), [held.hash]);
+        let refused = shoal.run(["publish", "--no-serve", other.to_str().unwrap()]).await.unwrap();
+        assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+        let names_it = refused.stderr.contains(shoal.home().to_str().unwrap());
+        assert!(names_it && refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+        set_modes(shoal.home(), 0o700, 0o600, user);
+        import(&shoal, &other).await;
+        still_readable(&shoal, &held, &file).await;
+        // And one that may not even be read.
+        set_modes(shoal.home(), 0o000, 0o000, Some(0).filter(|_| user.is_some()));
+        let refused = shoal.run(["list"]).await.unwrap();
+        assert!(refused.code.is_some_and(|code| code != 0), "{}", refused.stderr);
+        let words = &refused.stderr;
+        assert!(words.contains("home") && words.to_lowercase().contains("permission denied"), "{words}");
+        set_modes(shoal.home(), 0o700, 0o600, user);
+        still_readable(&shoal, &held, &file).await;
     });
 }
