@@ -29,6 +29,7 @@ fn one_flip(seed: u64) -> bool {
         Err(error) => {
             // Of the catalog, which follows from nothing, or of another version: by name.
             assert!(error.to_string().contains(home.path().to_str().unwrap()), "{error}");
+            println!("seed {seed}: it is not opened: {error}");
             return true;
         }
     };
