@@ -14,6 +14,7 @@ pub mod control;
 mod failure;
 mod fetch;
 mod frames;
+mod leaves;
 mod limiter;
 mod manifests;
 // Not part of the face, like the store: public so that examples and the tests of other crates can reach them.

@@ -1,10 +1,13 @@
 //! Manifests out of the store: the root of a content and the rows of its chunk list. Everything here blocks on the
 //! disk, and takes nothing for granted that the store gives: nodes are checked as if a stranger had sent them.
 
+use std::sync::Arc;
+
 use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::manifest::{ChunkLeaf, ChunkWalk, ContentKind, ManifestError, Root, Step};
 
+use crate::leaves::{Leaves, covers};
 use crate::store::{self, ContentState, ManifestRecord, ReadError, Store, StoreError};
 
 /// Why a manifest could not be read from the store.
@@ -101,25 +104,45 @@ pub(crate) fn held(store: &Store, root: &Root) -> Result<Held, ManifestReadError
 pub(crate) struct ChunkRows {
     store: Store,
     root: Root,
-    last: Option<ChunkLeaf>,
+    last: Option<Arc<ChunkLeaf>>,
+    /// Where others find the leaves that were read, and their own are found.
+    shared: Option<(Arc<Leaves>, ContentHash)>,
 }
 
 impl ChunkRows {
     /// Rows of the chunk list under this root.
     pub(crate) fn new(store: Store, root: Root) -> Self {
-        Self { store, root, last: None }
+        Self { store, root, last: None, shared: None }
+    }
+
+    /// The same for one of several readers of this content, in whatever order.
+    pub(crate) fn shared(self, leaves: Arc<Leaves>, content: ContentHash) -> Self {
+        Self { shared: Some((leaves, content)), ..self }
     }
 
     /// The leaf that has the row of this chunk; `None` if it or a node above it is not held, or there is no such row.
     pub(crate) fn leaf_at(&mut self, index: ChunkIndex) -> Result<Option<&ChunkLeaf>, ManifestReadError> {
-        let covers = |leaf: &ChunkLeaf| index.0 >= leaf.first && index.0 - leaf.first < leaf.rows.len() as u64;
-        if !self.last.as_ref().is_some_and(covers) {
+        if !self.last.as_ref().is_some_and(|leaf| covers(leaf, index)) {
             self.last = self.find(index)?;
         }
-        Ok(self.last.as_ref())
+        Ok(self.last.as_deref())
     }
 
-    fn find(&self, index: ChunkIndex) -> Result<Option<ChunkLeaf>, ManifestReadError> {
+    fn find(&self, index: ChunkIndex) -> Result<Option<Arc<ChunkLeaf>>, ManifestReadError> {
+        let Some((leaves, content)) = &self.shared else {
+            return Ok(self.read(index)?.map(Arc::new));
+        };
+        if let Some(leaf) = leaves.find(content, index) {
+            return Ok(Some(leaf));
+        }
+        let leaf = self.read(index)?.map(Arc::new);
+        if let Some(leaf) = &leaf {
+            leaves.keep(*content, Arc::clone(leaf));
+        }
+        Ok(leaf)
+    }
+
+    fn read(&self, index: ChunkIndex) -> Result<Option<ChunkLeaf>, ManifestReadError> {
         let mut walk = ChunkWalk::chunks(&self.root, index.0..index.0.saturating_add(1));
         loop {
             match walk.step()? {

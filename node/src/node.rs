@@ -163,6 +163,7 @@ impl Node {
             swarms: Arc::clone(&swarms),
             traffic: Arc::clone(&traffic),
             scheduler: Arc::new(scheduler(config.limits)),
+            leaves: Arc::default(),
             sessions: AtomicUsize::new(0),
         });
         let fetching = Fetching {

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{MAX_SERVING_SESSIONS, MAX_SERVING_SESSIONS_PER_PEER};
 use crate::contents::Contents;
 use crate::network::{InboundStream, Network, PeerId};
+use crate::leaves::Leaves;
 use crate::store::Store;
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -45,6 +46,7 @@ pub(crate) struct Serving {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) scheduler: Arc<Scheduler>,
     /// Sessions that are open now.
+    pub(crate) leaves: Arc<Leaves>,
     pub(crate) sessions: AtomicUsize,
 }
 

@@ -2,6 +2,7 @@
 //! from the store to the stream in this task, and the next batch is read while one is written.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -94,8 +95,9 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         writer: W,
         inbox: mpsc::Receiver<RequesterMessage>,
     ) -> Self {
-        let source =
-            ChunkSource::new(serving.store.clone(), ChunkRows::new(serving.store.clone(), served.root.clone()));
+        let rows = ChunkRows::new(serving.store.clone(), served.root.clone());
+        let rows = rows.shared(Arc::clone(&serving.leaves), served.hash);
+        let source = ChunkSource::new(serving.store.clone(), rows);
         let now = Instant::now();
         Self {
             swarm: serving.swarms.subscribe(served.hash),

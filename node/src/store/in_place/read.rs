@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
+use rustix::io::{Errno, pread};
 use shoal_protocol::hash::ChunkId;
 
 use super::super::error::{ReadError, StoreError};
@@ -108,11 +110,10 @@ impl Opened {
         if len > super::super::MAX_OBJECT_BYTES {
             return Err("its row claims more than a chunk can have".to_owned());
         }
-        let mut bytes = vec![0; len];
-        match self.file.read_exact_at(&mut bytes, place.offset) {
-            Ok(()) if ChunkId::of(&bytes).as_bytes() == id => Ok(Bytes::from(bytes)),
+        match read_at(&self.file, len, place.offset) {
+            Ok(bytes) if ChunkId::of(&bytes).as_bytes() == id => Ok(Bytes::from(bytes)),
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(format!("it cannot be read: {error}")),
-            Ok(()) | Err(_) => Err(self.cause()),
+            Ok(_) | Err(_) => Err(self.cause()),
         }
     }
 
@@ -123,6 +124,21 @@ impl Opened {
             Err(error) => format!("it cannot be looked at: {error}"),
         }
     }
+}
+
+/// So many bytes from there on, into memory that is not cleared before.
+fn read_at(file: &File, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = offset + bytes.len() as u64;
+        match pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 /// Opens a regular file for reading.
