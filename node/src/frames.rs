@@ -56,13 +56,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         take_frame(&mut self.buffer, self.direction)
     }
 
+    /// The next frame, if all of it is here and it is of this kind.
+    pub(crate) fn take_if(
+        &mut self,
+        kind: impl Fn(&FrameHeader) -> bool,
+    ) -> Result<Option<(FrameHeader, Bytes)>, WireError> {
+        match self.peek() {
+            Some((header, _)) if kind(&header) => self.take(),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether the next frame is a chunk, of which a part is here.
     pub(crate) fn has_part_of_a_chunk(&self) -> bool {
-        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else {
-            return false;
-        };
-        FrameHeader::decode(header, self.direction)
-            .is_ok_and(|header| header.is_chunk() && rest.len() < header.payload_bytes())
+        self.peek().is_some_and(|(header, here)| header.is_chunk() && here < header.payload_bytes())
+    }
+
+    /// The next frame's header, and how many bytes of the payload and beyond are here.
+    fn peek(&self) -> Option<(FrameHeader, usize)> {
+        let (header, rest) = self.buffer.split_first_chunk::<HEADER_BYTES>()?;
+        Some((FrameHeader::decode(header, self.direction).ok()?, rest.len()))
     }
 
     /// Waits for bytes and says how many came. May be dropped at any time without losing any.

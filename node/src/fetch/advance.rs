@@ -13,8 +13,6 @@ use super::coordinator::Coordinator;
 use super::job::Goal;
 use super::manifest::ManifestStep;
 use super::repeats::Looked;
-use crate::clock::unix_ms;
-use crate::manifests;
 use crate::output::{Output, Shape};
 use crate::store::{ContentState, ReadError};
 
@@ -62,6 +60,10 @@ impl Coordinator<'_> {
     /// Takes nodes from the store; asks peers for those that are not there.
     async fn look_up(&mut self, ids: Vec<NodeId>) -> Result<(), FetchError> {
         self.cursor.asked(&ids);
+        let ids = self.take_begun(ids).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
         let (store, hold) = (self.fetching.store.clone(), self.job.hold.clone());
         let find = move |id| (id, store.find_node(&id, &hold));
         let read = spawn_blocking(move || ids.into_iter().map(find).collect::<Vec<_>>());
@@ -86,10 +88,7 @@ impl Coordinator<'_> {
             return Ok(());
         }
         if self.job.record.is_none() {
-            let name = self.job.name.clone();
-            let record = manifests::record(hash, &root, ContentState::Fetching, name, unix_ms());
-            self.fetching.store.put_manifest(record.clone()).await?;
-            self.job.record = Some(record);
+            self.unrecorded = Some(Instant::now());
         }
         let held = match &self.job.record {
             Some(record) if record.state == ContentState::Complete => Availability::all(root.chunks),
@@ -135,6 +134,7 @@ impl Coordinator<'_> {
         let lens: Vec<u32> = leaf.rows.iter().map(|row| row.len).collect();
         let now = self.now();
         self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
+        self.take_begun_chunks().await?;
         self.tell_bases(&leaf, &known);
         self.job.goal.give_leaf(&leaf);
         if let Some(registration) = &self.registration {

@@ -173,10 +173,10 @@ impl Coordinator<'_> {
             return;
         };
         match news {
-            BaseNews::Dialled(Dialled::Opened(id)) => {
+            BaseNews::Dialled(Dialled::Opened(id, _)) => {
                 let newcomer = Newcomer { gives_nodes: false, on_probation: base.peers.is_suspect(id) };
                 self.engine.handle_newcomer(id, newcomer, self.now());
-                self.greet_swarm(id).await;
+                self.greet_swarm(id);
             }
             BaseNews::Found(found) => base.peers.found(found),
             BaseNews::Dialled(Dialled::Named) => {

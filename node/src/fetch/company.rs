@@ -1,9 +1,11 @@
 //! What a fetch tells others of itself, and what it learns from other sessions of the node.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use shoal_protocol::engine::{Newcomer, SessionId};
 
+use super::FetchError;
 use super::candidates::Source;
 use super::coordinator::Coordinator;
 use super::peers::Dialled;
@@ -32,19 +34,21 @@ impl Coordinator<'_> {
         }
     }
 
-    pub(super) async fn handle_dialled(&mut self, dialled: Dialled) {
+    pub(super) async fn handle_dialled(&mut self, dialled: Dialled) -> Result<(), FetchError> {
         match dialled {
-            Dialled::Opened(id) => {
+            Dialled::Opened(id, beginning) => {
                 if !std::mem::replace(&mut self.ever_opened, true) {
                     self.last_progress = Instant::now();
                 }
                 let newcomer = Newcomer { gives_nodes: true, on_probation: self.peers.is_suspect(id) };
                 self.engine.handle_newcomer(id, newcomer, self.now());
-                self.greet_swarm(id).await;
+                self.greet_swarm(id);
+                self.begin_with(id, beginning).await?;
             }
             Dialled::Named => self.look_at_swarm(),
             Dialled::Failed => {}
         }
+        Ok(())
     }
 
     /// Ends a session that has been of no use, if a peer that has not been asked yet waits for its place. A peer that
@@ -58,13 +62,17 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Remembers a peer that has proven itself, by the addresses that others can dial.
-    pub(super) async fn greet_swarm(&mut self, id: SessionId) {
+    /// Remembers a peer that has proven itself, by the addresses that others can dial: as soon as the network has said
+    /// them, for which nothing here waits.
+    pub(super) fn greet_swarm(&mut self, id: SessionId) {
         let peers = self.peers_of(id);
         let hash = peers.hash();
         if let Some(peer) = peers.peer_of(id) {
-            let addresses = self.fetching.network.addresses_of(&peer).await.unwrap_or_default();
-            self.fetching.swarms.saw(hash, peer, addresses, Instant::now());
+            let (network, swarms) = (self.fetching.network.clone(), Arc::clone(&self.fetching.swarms));
+            self.greetings.push(Box::pin(async move {
+                let addresses = network.addresses_of(&peer).await.unwrap_or_default();
+                swarms.saw(hash, peer, addresses, Instant::now());
+            }));
         }
     }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::engine::{Action, ChunkVerdict, Engine, Order, SessionId};
@@ -14,6 +16,7 @@ use shoal_protocol::wire::{RequesterMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::base::{self, Base, Given, Preparing};
+use super::beginning::Beginning;
 use super::budget::Share;
 use super::candidates::Source;
 use super::elsewhere::Elsewhere;
@@ -73,6 +76,12 @@ pub(super) struct Coordinator<'a> {
     pub(super) bases: Vec<Base>,
     preparing: Preparing<'a>,
     pub(super) elsewhere: Elsewhere,
+    /// What the first peer sent before it was asked, and in which session.
+    pub(super) beginning: Option<(SessionId, Beginning)>,
+    /// Peers that are about to be made known to others; as many as sessions have been opened lately.
+    pub(super) greetings: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// When the root became known, if the content has not been recorded yet.
+    pub(super) unrecorded: Option<Instant>,
     share: Share,
     /// For how long the store or the output kept it from taking in more.
     held_up: Duration,
@@ -116,6 +125,9 @@ impl<'a> Coordinator<'a> {
             bases: Vec::new(),
             preparing: Preparing::new(),
             elsewhere: Elsewhere::default(),
+            beginning: None,
+            greetings: FuturesUnordered::new(),
+            unrecorded: None,
             share: fetching.budget.join(job.priority),
             held_up: Duration::ZERO,
             fetching,
@@ -126,6 +138,9 @@ impl<'a> Coordinator<'a> {
     /// Runs until everything that was asked for is held, durably.
     pub(super) async fn run(mut self) -> Result<Outcome, FetchError> {
         let worked = self.work().await;
+        let recorded = self.record_at_the_end(worked.is_ok()).await;
+        // Why the fetch failed matters more.
+        let worked = worked.and(recorded);
         self.tell_progress(true);
         let telling = Arc::clone(&self.telling);
         let ran = match worked {
@@ -147,6 +162,10 @@ impl<'a> Coordinator<'a> {
         for (peer, addresses) in &self.given {
             self.peers.suggest(*peer, addresses.clone(), Source::Given);
         }
+        if self.job.record.is_none() {
+            // Peers will be needed, whatever the store has: they are dialled while it is asked.
+            self.peers.dial(true);
+        }
         self.advance().await?;
         let mut swarm_looked: Option<Instant> = None;
         while !self.is_complete() {
@@ -156,10 +175,11 @@ impl<'a> Coordinator<'a> {
                 self.look_at_swarm();
                 self.make_room();
             }
-            self.peers.dial();
-            self.bases.iter_mut().for_each(|base| base.peers.dial());
+            self.peers.dial(self.root.is_none());
+            self.bases.iter_mut().for_each(|base| base.peers.dial(false));
             self.step().await?;
             self.advance().await?;
+            self.record_when_due().await?;
             self.tell_progress(false);
             if !self.is_complete() {
                 self.check_patience()?;
@@ -192,7 +212,8 @@ impl<'a> Coordinator<'a> {
                     self.handle(id, event).await?;
                 }
             }
-            dialled = self.peers.dialled() => self.handle_dialled(dialled).await,
+            dialled = self.peers.dialled() => self.handle_dialled(dialled).await?,
+            Some(()) = self.greetings.next() => {}
             (at, news) = base::next(&mut self.bases) => self.handle_base(at, news).await,
             Some((hash, prepared)) = self.preparing.next() => self.add_base(hash, prepared),
             range = self.elsewhere.next() => match range {
@@ -248,7 +269,7 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    async fn handle(&mut self, id: SessionId, event: SessionEvent) -> Result<(), FetchError> {
+    pub(super) async fn handle(&mut self, id: SessionId, event: SessionEvent) -> Result<(), FetchError> {
         let now = self.now();
         match event {
             SessionEvent::Message(message) => return self.handle_message(id, message).await,
@@ -300,7 +321,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    async fn handle_node(&mut self, id: SessionId, node: NodeId, bytes: Bytes) -> Result<(), FetchError> {
+    pub(super) async fn handle_node(&mut self, id: SessionId, node: NodeId, bytes: Bytes) -> Result<(), FetchError> {
         let now = self.now();
         if NodeId::of(&bytes) != node {
             self.engine.handle_bad_node(id, &node, now);

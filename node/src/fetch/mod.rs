@@ -7,6 +7,7 @@
 mod advance;
 mod bans;
 mod base;
+mod beginning;
 mod believable;
 mod budget;
 mod candidates;
@@ -22,6 +23,7 @@ mod lookup;
 mod manifest;
 mod patience;
 mod peers;
+mod recording;
 mod repeats;
 mod reports;
 mod room;

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 
 use super::Fetching;
 use super::bans::Bans;
+use super::beginning::Beginning;
 use super::believable::believable;
 use super::candidates::{Candidates, Source};
 use super::lookup::Found;
-use super::session::{self, OpenFailure, OpenSession, SessionContext};
+use super::session::{self, OpenFailure, OpenSession, Opening, SessionContext};
 use crate::api::{PeerShare, PeerWork};
 use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
 use crate::network::{Address, Network, PeerId, Provider};
@@ -61,8 +62,8 @@ struct Running {
 /// What became of a dial.
 #[derive(Debug)]
 pub(super) enum Dialled {
-    /// A session is open.
-    Opened(SessionId),
+    /// A session is open, and this came with it.
+    Opened(SessionId, Beginning),
     /// The peer is of no use for now.
     Failed,
     /// None has ended, but other sessions of this node have brought peers to light.
@@ -155,15 +156,16 @@ impl Peers {
         }
     }
 
-    /// Starts dials, as many as there is room for.
-    pub(super) fn dial(&mut self) {
+    /// Starts dials, as many as there is room for. `begins`: nothing of the manifest is known yet.
+    pub(super) fn dial(&mut self, begins: bool) {
         let now = Instant::now();
         while self.dials.len() < MAX_FETCH_DIALS
             && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS
             && let Some((peer, addresses)) = self.candidates.next(now)
         {
-            let (network, hash, in_order) = (self.network.clone(), self.hash, self.in_order);
-            self.dials.spawn(async move { (peer, session::open(network, hash, peer, addresses, in_order).await) });
+            let (network, hash) = (self.network.clone(), self.hash);
+            let opening = Opening { in_order: self.in_order, begins };
+            self.dials.spawn(async move { (peer, session::open(network, hash, peer, addresses, opening).await) });
         }
     }
 
@@ -193,7 +195,10 @@ impl Peers {
             }
         };
         match result {
-            Ok(session) => Dialled::Opened(self.start(session)),
+            Ok(mut session) => {
+                let beginning = std::mem::take(&mut session.beginning);
+                Dialled::Opened(self.start(session), beginning)
+            }
             Err(failure) => {
                 tracing::debug!(%peer, %failure, "no session");
                 let now = Instant::now();

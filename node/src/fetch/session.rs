@@ -17,6 +17,7 @@ use shoal_protocol::wire::{
 use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::beginning::Beginning;
 use super::rows::Rows;
 use super::translation::Translation;
 use crate::frames::{FrameError, FrameReader, deadline, write_all};
@@ -51,6 +52,8 @@ pub(super) enum SessionEvent {
 pub(super) struct OpenSession {
     pub(super) peer: PeerId,
     pub(super) address: Address,
+    /// What came with the ACCEPT.
+    pub(super) beginning: Beginning,
     reader: FrameReader<ReadHalf<TransferStream>>,
     writer: WriteHalf<TransferStream>,
 }
@@ -70,13 +73,22 @@ pub(super) enum OpenFailure {
     NoProof { peer: PeerId },
 }
 
+/// How a session is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    /// Whether whoever fetches waits for what comes next.
+    pub(super) in_order: bool,
+    /// Whether nothing of the manifest is known yet.
+    pub(super) begins: bool,
+}
+
 /// Opens a stream and a session on it.
 pub(super) async fn open(
     network: Network,
     hash: ContentHash,
     peer: PeerId,
     addresses: Vec<Address>,
-    in_order: bool,
+    Opening { in_order, begins }: Opening,
 ) -> Result<OpenSession, OpenFailure> {
     let stream = network.open_stream(&peer, &addresses).await?;
     let address = stream.path().remote.clone();
@@ -89,6 +101,7 @@ pub(super) async fn open(
         proof: SessionProof::open(&hash, &me.to_bytes(), &peer.to_bytes()),
         serves: true,
         in_order,
+        begins,
         capability: Bytes::new(),
     });
     send(&mut writer, &open).await?;
@@ -97,7 +110,8 @@ pub(super) async fn open(
         ServerMessage::Accept { version: WIRE_VERSION, proof }
             if proof == SessionProof::accept(&hash, &peer.to_bytes(), &me.to_bytes()) =>
         {
-            Ok(OpenSession { peer, address, reader, writer })
+            let beginning = if begins { beginning(&mut reader)? } else { Beginning::default() };
+            Ok(OpenSession { peer, address, beginning, reader, writer })
         }
         ServerMessage::Busy { retry_after_ms } => {
             let retry_after = Duration::from_millis(retry_after_ms.into());
@@ -121,6 +135,19 @@ async fn first_message(
             None => {}
         }
     }
+}
+
+/// What has come with the ACCEPT. What is still on its way is an answer that nobody asked for; it is little.
+fn beginning(reader: &mut FrameReader<ReadHalf<TransferStream>>) -> Result<Beginning, FrameError> {
+    let mut beginning = Beginning::default();
+    while !beginning.is_full()
+        && let Some((header, payload)) = reader.take_if(|header| header.is_node() || header.is_chunk())?
+    {
+        if let Some(message) = decode(header, &payload)? {
+            beginning.add(message);
+        }
+    }
+    Ok(beginning)
 }
 
 /// What a running session needs.
@@ -208,7 +235,7 @@ async fn read(
 }
 
 /// Looks at a chunk's bytes, and waits until there is room for them.
-async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: Bytes) -> SessionEvent {
+pub(super) async fn verify(context: &SessionContext, index: ChunkIndex, codec: u8, bytes: Bytes) -> SessionEvent {
     let length = bytes.len();
     let ours = match &context.translation {
         None => Some(index),

@@ -9,10 +9,13 @@ use shoal_protocol::wire::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Serving;
+use super::beginning::beginning;
+use super::chunks::Frames;
 use super::content::{Known, Served};
 use super::providers::message as providers_message;
 use super::session::{Session, SessionError};
@@ -68,7 +71,7 @@ async fn others_for<R: AsyncRead + Unpin>(
     let Some(known) = Known::find(serving, open.key).await? else {
         return Ok(Vec::new());
     };
-    if !proves(serving, &peer, &open, &known) {
+    if !proves(&open, &serving.network.local_peer(), &peer, known.hash()) {
         return Ok(Vec::new());
     }
     let hash = *known.hash();
@@ -110,23 +113,29 @@ where
         Some(Err(_)) => return Err(FrameError::Stuck(OPEN_DEADLINE).into()),
         Some(Ok(open)) => open?,
     };
-    let served = match admit(serving, &peer, &open).await? {
-        Ok(served) => served,
+    let (served, beginning) = match admit(serving, peer, &open).await? {
+        Ok(admitted) => admitted,
         Err((code, text)) => {
             let close = ServerMessage::Close { code, text: text.to_owned() };
             return Ok(send_last(&mut writer, close).await?);
         }
     };
     tracing::debug!(%peer, hash = %served.hash, held = served.availability.len(), "serving");
-    if open.serves {
-        note(serving, served.hash, peer).await;
-    }
+    let hash = served.hash;
     let (messages, inbox) = mpsc::channel(MESSAGES);
     let seat = serving.scheduler.seat(peer, &served, open.serves, open.in_order);
     let mut session = Session::new(serving, peer, served, seat, writer, inbox);
+    let noted = async {
+        if open.serves {
+            note(serving, hash, peer).await;
+        }
+        // The session lasts longer.
+        std::future::pending().await
+    };
     tokio::select! {
         read = read_messages(&mut reader, messages) => read,
-        served = session.serve(stop) => served,
+        served = session.serve(beginning, stop) => served,
+        ended = noted => ended,
     }
 }
 
@@ -138,29 +147,38 @@ async fn read_open<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<
     }
 }
 
-/// Decides whether a requester gets in; else says why not.
+/// Decides whether a requester gets in, and what it is sent at once; else says why not.
 async fn admit(
     serving: &Serving,
-    peer: &PeerId,
+    peer: PeerId,
     open: &Open,
-) -> Result<Result<Served, (CloseCode, &'static str)>, SessionError> {
+) -> Result<Result<(Served, Frames), (CloseCode, &'static str)>, SessionError> {
     const NOT_FOUND: (CloseCode, &str) = (CloseCode::NotFound, "not held here");
     if open.version != WIRE_VERSION {
         return Ok(Err((CloseCode::Version, "this node speaks version 1 of the transfer protocol")));
     }
-    let Some(known) = Known::find(serving, open.key).await? else {
-        return Ok(Err(NOT_FOUND));
+    let (contents, store, me) = (serving.contents.clone(), serving.store.clone(), serving.network.local_peer());
+    let open = open.clone();
+    let look = move || {
+        let Some(known) = Known::look_up(&contents, &store, &open.key)? else {
+            return Ok(Err(NOT_FOUND));
+        };
+        // Before anything that costs more than a look-up.
+        if !proves(&open, &me, &peer, known.hash()) {
+            return Ok(Err((CloseCode::BadProof, "the proof does not fit the content")));
+        }
+        let Some(served) = Served::open(&store, known)? else {
+            return Ok(Err(NOT_FOUND));
+        };
+        let beginning = if open.begins { beginning(&store, &served) } else { Frames::default() };
+        Ok(Ok((served, beginning)))
     };
-    // Before anything that costs more than a look-up.
-    if !proves(serving, peer, open, &known) {
-        return Ok(Err((CloseCode::BadProof, "the proof does not fit the content")));
-    }
-    Ok(Served::open(serving, known).await?.ok_or(NOT_FOUND))
+    spawn_blocking(look).await.map_err(|_| SessionError::Broken)?
 }
 
-/// Whether a requester knows the hash of what it wants to open.
-fn proves(serving: &Serving, peer: &PeerId, open: &Open, known: &Known) -> bool {
-    open.proof == SessionProof::open(known.hash(), &peer.to_bytes(), &serving.network.local_peer().to_bytes())
+/// Whether a requester knows the hash of what it wants to open at this node.
+fn proves(open: &Open, me: &PeerId, requester: &PeerId, hash: &ContentHash) -> bool {
+    open.proof == SessionProof::open(hash, &requester.to_bytes(), &me.to_bytes())
 }
 
 async fn read_messages<R: AsyncRead + Unpin>(

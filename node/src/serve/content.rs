@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::Serving;
 use super::news::News;
 use crate::clock::unix_ms;
-use crate::contents::Subscription;
+use crate::contents::{Contents, Subscription};
 use crate::manifests::{ManifestReadError, held, read_root};
 use crate::store::{ContentState, ManifestRecord, Store};
 
@@ -33,14 +33,22 @@ pub(super) struct Served {
 }
 
 impl Known {
-    /// Finds what stands behind a discovery key. `None`: nothing that this node holds.
-    pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
-        if let Some(live) = serving.contents.subscribe(&key) {
+    /// Finds what stands behind a discovery key. `None`: nothing that this node holds. Blocks.
+    pub(super) fn look_up(
+        contents: &Contents,
+        store: &Store,
+        key: &DiscoveryKey,
+    ) -> Result<Option<Self>, ManifestReadError> {
+        if let Some(live) = contents.subscribe(key) {
             return Ok(Some(Self::Live(Box::new(live))));
         }
-        let store = serving.store.clone();
-        let record = spawn_blocking(move || store.manifest_by_key(&key)).await.unwrap_or(Ok(None))?;
-        Ok(record.map(|record| Self::Stored(Box::new(record))))
+        Ok(store.manifest_by_key(key)?.map(|record| Self::Stored(Box::new(record))))
+    }
+
+    /// The same, on a thread that may block.
+    pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
+        let (contents, store) = (serving.contents.clone(), serving.store.clone());
+        spawn_blocking(move || Self::look_up(&contents, &store, &key)).await.unwrap_or(Ok(None))
     }
 
     pub(super) fn hash(&self) -> &ContentHash {
@@ -52,27 +60,26 @@ impl Known {
 }
 
 impl Served {
-    /// Looks at what is there of a content. `None`: not even its root.
-    pub(super) async fn open(serving: &Serving, known: Known) -> Result<Option<Self>, ManifestReadError> {
-        serving.store.note_use(*known.hash(), unix_ms());
+    /// Looks at what is there of a content. `None`: not even its root. Blocks.
+    pub(super) fn open(store: &Store, known: Known) -> Result<Option<Self>, ManifestReadError> {
+        store.note_use(*known.hash(), unix_ms());
         match known {
             Known::Live(live) => {
                 let Subscription { hash, root, availability, news } = *live;
                 Ok(Some(Self { hash, root, availability, news: Some(News::new(news)) }))
             }
-            Known::Stored(record) => {
-                let store = serving.store.clone();
-                spawn_blocking(move || stored(&store, &record)).await.unwrap_or(Ok(None))
-            }
+            Known::Stored(record) => stored(store, &record),
         }
     }
 
     /// Finds out anew what is there. `None`: it is not known any more.
     pub(super) async fn find(serving: &Serving, key: DiscoveryKey) -> Result<Option<Self>, ManifestReadError> {
-        match Known::find(serving, key).await? {
-            Some(known) => Self::open(serving, known).await,
+        let (contents, store) = (serving.contents.clone(), serving.store.clone());
+        let find = move || match Known::look_up(&contents, &store, &key)? {
+            Some(known) => Self::open(&store, known),
             None => Ok(None),
-        }
+        };
+        spawn_blocking(find).await.unwrap_or(Ok(None))
     }
 }
 

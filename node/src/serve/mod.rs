@@ -6,6 +6,7 @@
 //! store on threads that may block and write to their own streams.
 
 mod admit;
+mod beginning;
 mod chunks;
 mod content;
 mod news;
@@ -27,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{MAX_SERVING_SESSIONS, MAX_SERVING_SESSIONS_PER_PEER};
 use crate::contents::Contents;
-use crate::network::{InboundStream, Network, PeerId};
 use crate::leaves::Leaves;
+use crate::network::{InboundStream, Network, PeerId};
 use crate::store::Store;
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -45,8 +46,8 @@ pub(crate) struct Serving {
     pub(crate) swarms: Arc<Swarms>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) scheduler: Arc<Scheduler>,
-    /// Sessions that are open now.
     pub(crate) leaves: Arc<Leaves>,
+    /// Sessions that are open now.
     pub(crate) sessions: AtomicUsize,
 }
 

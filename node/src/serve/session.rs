@@ -119,9 +119,10 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         }
     }
 
-    /// Runs until the requester is gone, has wanted nothing for too long, or the node stops.
-    pub(super) async fn serve(&mut self, stop: &CancellationToken) -> Result<(), SessionError> {
-        self.greet().await?;
+    /// Runs until the requester is gone, has wanted nothing for too long, or the node stops. `beginning` goes out with
+    /// the ACCEPT.
+    pub(super) async fn serve(&mut self, beginning: Frames, stop: &CancellationToken) -> Result<(), SessionError> {
+        self.greet(&beginning).await?;
         loop {
             loop {
                 match self.inbox.try_recv() {
@@ -144,12 +145,16 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         }
     }
 
-    async fn greet(&mut self) -> Result<(), SessionError> {
+    async fn greet(&mut self, beginning: &Frames) -> Result<(), SessionError> {
         let me = self.serving.network.local_peer();
         let proof = SessionProof::accept(&self.served.hash, &me.to_bytes(), &self.peer.to_bytes());
-        let mut greeting = vec![ServerMessage::Accept { version: WIRE_VERSION, proof }];
-        greeting.extend(self.availability());
-        Ok(send(&mut self.writer, &greeting).await?)
+        let mut greeting = BytesMut::new();
+        ServerMessage::Accept { version: WIRE_VERSION, proof }.encode(&mut greeting);
+        greeting.extend_from_slice(&beginning.bytes);
+        self.availability().for_each(|part| part.encode(&mut greeting));
+        write_all(&mut self.writer, &greeting).await?;
+        self.serving.traffic.sent(self.peer, beginning.chunk_bytes);
+        Ok(())
     }
 
     fn availability(&self) -> impl Iterator<Item = ServerMessage> + use<W> {

@@ -48,12 +48,14 @@ impl Store {
     pub async fn remove_content(&self, hash: ContentHash) -> Result<Removal, StoreError> {
         let store = self.clone();
         let record = tokio::task::spawn_blocking(move || store.manifest(&hash)).await;
-        let Some(record) = record.map_err(|_| StoreError::Closed)?? else {
-            return Ok(Removal::Unknown);
-        };
+        let record = record.map_err(|_| StoreError::Closed)??;
+        // First: a fetch that has just begun has no record yet.
         if self.shared().holds.is_in_use(&hash) {
             return Ok(Removal::InUse);
         }
+        let Some(record) = record else {
+            return Ok(Removal::Unknown);
+        };
         if record.pinned || !self.shared().catalog.change(Change::RemoveUnpinned(hash)).await? {
             return Ok(Removal::Pinned);
         }

@@ -85,6 +85,11 @@ impl FrameHeader {
         !self.known
     }
 
+    /// Whether the frame is a NODE.
+    pub const fn is_node(&self) -> bool {
+        self.kind == NODE
+    }
+
     /// Whether the frame is a CHUNK, whose payload deserves a buffer of exactly its size.
     pub const fn is_chunk(&self) -> bool {
         self.kind == CHUNK

@@ -21,6 +21,9 @@ pub struct Open {
     /// Whether the requester reads in order and waits for what comes next: then the server neither moves nor puts off
     /// what is wanted.
     pub in_order: bool,
+    /// Whether the requester has nothing of the manifest yet: then the server may send the beginning of the content
+    /// behind its ACCEPT, if that is small, before it is asked for it.
+    pub begins: bool,
     /// Room for a capability, for content that the hash alone does not open. Empty in version 1.
     pub capability: Bytes,
 }

@@ -18,6 +18,7 @@ use crate::hash::{DiscoveryKey, NodeId};
 
 const FLAG_SERVES: u8 = 1;
 const FLAG_IN_ORDER: u8 = 2;
+const FLAG_BEGINS: u8 = 4;
 const FORM_ALL: u8 = 0;
 const FORM_BITMAP: u8 = 1;
 
@@ -30,7 +31,8 @@ impl RequesterMessage {
                 out.put_word(open.version);
                 out.put_raw(open.key.as_bytes());
                 out.put_raw(open.proof.as_bytes());
-                out.put_byte((u8::from(open.serves) * FLAG_SERVES) | (u8::from(open.in_order) * FLAG_IN_ORDER));
+                let flags = [(open.serves, FLAG_SERVES), (open.in_order, FLAG_IN_ORDER), (open.begins, FLAG_BEGINS)];
+                out.put_byte(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
                 out.put_bytes(&open.capability);
             }),
             Self::WantNodes(ids) => put_frame(out, WANT_NODES, |out| put_ids(out, ids)),
@@ -274,8 +276,9 @@ impl<'a> Payload<'a> {
         let proof = SessionProof::from_bytes(self.id()?);
         let flags = self.byte()?;
         // Bits that a later version gives a meaning to are no reason to refuse.
-        let (serves, in_order) = (flags & FLAG_SERVES != 0, flags & FLAG_IN_ORDER != 0);
-        Ok(Open { version, key, proof, serves, in_order, capability: self.bytes(MAX_CAPABILITY_BYTES)? })
+        let is_set = |flag| flags & flag != 0;
+        let (serves, in_order, begins) = (is_set(FLAG_SERVES), is_set(FLAG_IN_ORDER), is_set(FLAG_BEGINS));
+        Ok(Open { version, key, proof, serves, in_order, begins, capability: self.bytes(MAX_CAPABILITY_BYTES)? })
     }
 
     fn ids(&mut self) -> Result<Vec<NodeId>, WireError> {

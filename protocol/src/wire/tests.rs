@@ -28,11 +28,11 @@ fn proof() -> impl Strategy<Value = SessionProof> {
 }
 
 fn requester_message() -> impl Strategy<Value = RequesterMessage> {
-    let open = (any::<u16>(), any::<[u8; 32]>(), proof(), any::<[bool; 2]>(), some_bytes(MAX_CAPABILITY_BYTES));
+    let open = (any::<u16>(), any::<[u8; 32]>(), proof(), any::<[bool; 3]>(), some_bytes(MAX_CAPABILITY_BYTES));
     prop_oneof![
-        open.prop_map(|(version, key, proof, [serves, in_order], capability)| {
+        open.prop_map(|(version, key, proof, [serves, in_order, begins], capability)| {
             let key = DiscoveryKey::from_bytes(key);
-            RequesterMessage::Open(Open { version, key, proof, serves, in_order, capability })
+            RequesterMessage::Open(Open { version, key, proof, serves, in_order, begins, capability })
         }),
         ids().prop_map(RequesterMessage::WantNodes),
         ranges().prop_map(RequesterMessage::Want),
@@ -168,6 +168,7 @@ fn vectors() -> Vec<(&'static str, BytesMut)> {
                 proof: SessionProof::open(&content, requester, server),
                 serves: true,
                 in_order: false,
+                begins: false,
                 capability: Bytes::new(),
             }),
         ),
@@ -367,7 +368,15 @@ fn the_largest_message_of_each_kind_keeps_its_bound() {
     }
     let proof = SessionProof::from_bytes([1; 32]);
     let key = DiscoveryKey::from_bytes([2; 32]);
-    let open = Open { version: 1, key, proof, serves: true, in_order: true, capability: bytes(MAX_CAPABILITY_BYTES) };
+    let open = Open {
+        version: 1,
+        key,
+        proof,
+        serves: true,
+        in_order: true,
+        begins: true,
+        capability: bytes(MAX_CAPABILITY_BYTES),
+    };
     for message in [
         RequesterMessage::Open(open),
         RequesterMessage::Want(runs),

@@ -70,12 +70,31 @@ impl Requester {
     /// # Errors
     /// When the stream is at its end.
     pub async fn open(&mut self, hash: &ContentHash, known: &ContentHash, version: u16) -> io::Result<()> {
+        self.send_open(hash, known, version, false).await
+    }
+
+    /// Sends OPEN as a node does that has nothing of the content.
+    ///
+    /// # Errors
+    /// When the stream is at its end.
+    pub async fn open_to_begin(&mut self, hash: &ContentHash) -> io::Result<()> {
+        self.send_open(hash, hash, WIRE_VERSION, true).await
+    }
+
+    async fn send_open(
+        &mut self,
+        hash: &ContentHash,
+        known: &ContentHash,
+        version: u16,
+        begins: bool,
+    ) -> io::Result<()> {
         let open = Open {
             version,
             key: hash.discovery_key(),
             proof: SessionProof::open(known, &self.own.to_bytes(), &self.server.to_bytes()),
             serves: false,
             in_order: false,
+            begins,
             capability: bytes::Bytes::new(),
         };
         self.send(&RequesterMessage::Open(open)).await

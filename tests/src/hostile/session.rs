@@ -36,6 +36,10 @@ pub enum Behaviour {
     WrongNodes,
     /// Says it has everything and then answers nothing.
     Silent,
+    /// Sends all it has with its ACCEPT to who begins, and then answers nothing.
+    Forthcoming,
+    /// Sends all manifest nodes so, with one bit turned, and then answers nothing.
+    WrongBeginning,
     /// States frames of 4 GiB.
     Endless,
     /// Sends bytes that are no frames.
@@ -74,7 +78,7 @@ impl Session {
                         return futures::AsyncWriteExt::close(&mut stream).await;
                     }
                 }
-                Some(message) if self.behaviour != Behaviour::Silent => self.answer(message, &mut out),
+                Some(message) if !self.is_silent() => self.answer(message, &mut out),
                 Some(_) | None => {}
             }
             frames::write(&mut stream, &mut out).await?;
@@ -126,12 +130,38 @@ impl Session {
         self.unknown(out);
         let proof = SessionProof::accept(&hash, &self.own.to_bytes(), &requester.to_bytes());
         ServerMessage::Accept { version: WIRE_VERSION, proof }.encode(out);
+        if open.begins {
+            self.begin(out);
+        }
         let count = self.served.root.chunks.max(self.served.chunks.len() as u64);
         for part in Availability::all(count).parts() {
             self.unknown(out);
             ServerMessage::Availability(part).encode(out);
         }
         true
+    }
+
+    const fn is_silent(&self) -> bool {
+        matches!(self.behaviour, Behaviour::Silent | Behaviour::Forthcoming | Behaviour::WrongBeginning)
+    }
+
+    /// What comes with the ACCEPT without having been asked for.
+    fn begin(&self, out: &mut BytesMut) {
+        let turned = match self.behaviour {
+            Behaviour::Forthcoming => 0,
+            Behaviour::WrongBeginning => 1,
+            _ => return,
+        };
+        for (id, bytes) in &self.served.nodes {
+            let mut bytes = bytes.to_vec();
+            bytes.last_mut().into_iter().for_each(|byte| *byte ^= turned);
+            ServerMessage::Node { id: *id, bytes: bytes.into() }.encode(out);
+        }
+        if self.behaviour == Behaviour::Forthcoming {
+            for (index, bytes) in (0..).map(ChunkIndex).zip(&self.served.chunks) {
+                ServerMessage::Chunk { index, codec: 0, bytes: bytes.clone() }.encode(out);
+            }
+        }
     }
 
     fn answer(&self, message: RequesterMessage, out: &mut BytesMut) {

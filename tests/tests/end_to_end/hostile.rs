@@ -100,6 +100,29 @@ fn wrong_bytes_and_nobody_else() {
 }
 
 #[test]
+fn a_wrong_beginning_and_nobody_else() {
+    check_alone(Served::file(&[7; 1000]).unwrap(), Behaviour::WrongBeginning, 4, &["wrong"]);
+}
+
+/// What comes with the ACCEPT counts like an answer: this peer gives no other.
+#[test]
+fn a_small_content_is_whole_with_the_first_answer() {
+    run(async {
+        let folder = folder();
+        let file = folder.path().join("file");
+        fs::write(&file, shoal_testnet::content::Stream::new(4).bytes(1000)).unwrap();
+        let served = served(&file);
+        let hash = served.hash.to_string();
+        let peer = liar(served, Behaviour::Forthcoming).await;
+        let options = FetchOptions { peers: vec![peer.address()], ..FetchOptions::default() };
+        let shoal = home(&folder, "home");
+        let fetched = fetch_and_compare(&shoal, &hash, &folder.path().join("out"), options, &file).await;
+        assert_eq!((fetched.fetched_bytes, fetched.wasted_bytes), (1000, 0));
+        assert!(fetched.manifest_bytes > 0, "nodes count, however they come");
+    });
+}
+
+#[test]
 fn a_peer_of_another_version_and_nobody_else() {
     check_alone(some_bytes(), Behaviour::OtherVersion, 3, &["version"]);
 }
@@ -207,6 +230,52 @@ fn a_stock_peer_is_served_nodes_and_chunks() {
                     _ => {}
                 }
             }
+        }
+    });
+}
+
+/// What comes between ACCEPT and AVAILABILITY to who begins: nodes and bytes of chunks.
+async fn beginning(node: &str, hash: &ContentHash) -> (Vec<NodeId>, usize) {
+    let mut requester = Requester::connect(node, Security::Tls).await.unwrap();
+    requester.open_to_begin(hash).await.unwrap();
+    let (mut nodes, mut chunk_bytes) = (Vec::new(), 0);
+    loop {
+        match requester.receive().await.unwrap().expect("the node ended the session") {
+            ServerMessage::Accept { .. } => {}
+            ServerMessage::Node { id, bytes } => {
+                assert_eq!(NodeId::of(&bytes), id);
+                nodes.push(id);
+            }
+            ServerMessage::Chunk { bytes, .. } => chunk_bytes += bytes.len(),
+            ServerMessage::Availability(_) => return (nodes, chunk_bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn who_begins_is_sent_the_beginning_if_that_is_small() {
+    run(async {
+        let cluster = cluster(1).await;
+        let node = &cluster.node(0).addresses()[0];
+        for (bytes, chunk_bytes) in [(1, 1), (3000, 3000), (5000, 0), (MIB, 0)] {
+            let file = sample(cluster.folder(), &format!("file-{bytes}"), bytes, 5);
+            let hash = cluster.node(0).shoal().publish(&file).await.unwrap().hash;
+            let root = served(&file).root;
+            let nodes = vec![hash.root(), root.chunk_root.unwrap()];
+            assert_eq!(beginning(node, &hash).await, (nodes, chunk_bytes), "{bytes} bytes");
+        }
+        // A node that does not fit has to be asked for: a leaf of the chunk list with more than a hundred rows.
+        for mib in [8, 9, 10, 11, 32] {
+            let file = sample(cluster.folder(), &format!("large-{mib}"), mib * MIB, 5);
+            let hash = cluster.node(0).shoal().publish(&file).await.unwrap().hash;
+            let served = served(&file);
+            let mut nodes = vec![hash.root(), served.root.chunk_root.unwrap()];
+            let frames: usize = nodes.iter().map(|id| 5 + 32 + served.nodes[id].len()).sum();
+            if frames > 4096 {
+                nodes.pop();
+            }
+            assert_eq!(beginning(node, &hash).await, (nodes, 0), "{mib} MiB, {frames} bytes of frames");
         }
     });
 }

@@ -1,0 +1,95 @@
+//! The beginning of a content, which a peer may send with its ACCEPT before it is asked: nodes of the manifest, and the
+//! chunks of a small content. It counts like any answer once the walk comes to need it; what does not come so is asked
+//! for.
+
+use bytes::Bytes;
+use shoal_protocol::availability::ChunkIndex;
+use shoal_protocol::engine::SessionId;
+use shoal_protocol::hash::NodeId;
+use shoal_protocol::wire::ServerMessage;
+
+use super::FetchError;
+use super::coordinator::Coordinator;
+use super::session::verify;
+
+/// Frames that are taken so; a peer sends few.
+const MOST_FRAMES: usize = 64;
+
+/// What one peer has sent. Nothing of it has been looked at.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    nodes: Vec<(NodeId, Bytes)>,
+    chunks: Vec<(ChunkIndex, u8, Bytes)>,
+}
+
+impl Beginning {
+    /// Whether it takes nothing more.
+    pub(super) fn is_full(&self) -> bool {
+        self.nodes.len() + self.chunks.len() >= MOST_FRAMES
+    }
+
+    /// Takes in what came behind the ACCEPT.
+    pub(super) fn add(&mut self, message: ServerMessage) {
+        match message {
+            ServerMessage::Node { id, bytes } => self.nodes.push((id, bytes)),
+            ServerMessage::Chunk { index, codec, bytes } => self.chunks.push((index, codec, bytes)),
+            _ => {}
+        }
+    }
+
+    fn take_node(&mut self, id: &NodeId) -> Option<Bytes> {
+        let at = self.nodes.iter().position(|(other, _)| other == id)?;
+        Some(self.nodes.swap_remove(at).1)
+    }
+}
+
+impl Coordinator<'_> {
+    /// A session has begun with this. The first that comes is enough.
+    pub(super) async fn begin_with(&mut self, session: SessionId, beginning: Beginning) -> Result<(), FetchError> {
+        if self.root.is_some() || self.beginning.is_some() {
+            return Ok(());
+        }
+        self.beginning = Some((session, beginning));
+        // It has been asked for already, of nobody.
+        let root = self.job.hash.root();
+        match self.take_node(&root) {
+            Some((session, bytes)) => self.handle_node(session, root, bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes those of the nodes that have come so, as if the peer had been asked for them; gives back the others.
+    pub(super) async fn take_begun(&mut self, ids: Vec<NodeId>) -> Result<Vec<NodeId>, FetchError> {
+        let mut others = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.take_node(&id) {
+                Some((session, bytes)) => {
+                    self.engine.want_node(id, self.now());
+                    self.handle_node(session, id, bytes).await?;
+                }
+                None => others.push(id),
+            }
+        }
+        Ok(others)
+    }
+
+    fn take_node(&mut self, id: &NodeId) -> Option<(SessionId, Bytes)> {
+        let (session, beginning) = self.beginning.as_mut()?;
+        Some((*session, beginning.take_node(id)?))
+    }
+
+    /// The first rows are here: takes the chunks that have come so.
+    pub(super) async fn take_begun_chunks(&mut self) -> Result<(), FetchError> {
+        let Some((session, beginning)) = &mut self.beginning else {
+            return Ok(());
+        };
+        let (session, chunks) = (*session, std::mem::take(&mut beginning.chunks));
+        for (index, codec, bytes) in chunks {
+            if self.engine.is_missing(index) {
+                let event = verify(&self.peers.context(), index, codec, bytes).await;
+                self.handle(session, event).await?;
+            }
+        }
+        Ok(())
+    }
+}
