@@ -41,13 +41,15 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     for (day, path) in (0..).zip(&dumps) {
         write_dump(path, rows, day).map_err(BenchError::file(path))?;
     }
-    let mut report = vec![pair(lab, place, "a database dump, a day later", &dumps, Unit::Line).await?];
+    let mut report = vec![pair(lab, place, "a database dump, a day later", [&dumps; 2], Unit::Line).await?];
     match archives(place) {
         Ok(tars) => {
-            report.push(pair(lab, place, "OpenSSL's sources as a tar, 3.5.0 to 3.5.1", &tars, Unit::Line).await?);
+            let trees = trees(place, &tars)?;
+            report.push(pair(lab, place, "OpenSSL's sources as a tar, 3.5.0 to 3.5.1", [&tars; 2], Unit::Line).await?);
+            report.push(pair(lab, place, "the same as a folder", [&trees, &tars], Unit::Line).await?);
             let what = "an ext4 image, these sources upgraded in it";
-            report.push(match images(place, &tars) {
-                Ok(images) => pair(lab, place, what, &images, Unit::Page).await?,
+            report.push(match images(place, &trees) {
+                Ok(images) => pair(lab, place, what, [&images; 2], Unit::Page).await?,
                 Err(error) => Row::skipped(what, Bar::None, error.to_string()),
             });
         }
@@ -56,14 +58,21 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     Ok(report)
 }
 
-async fn pair(lab: &Lab, place: &Path, what: &str, files: &[PathBuf; 2], unit: Unit) -> Result<Row, BenchError> {
+/// Publishes one version after the other; what differs is counted in two files.
+async fn pair(
+    lab: &Lab,
+    place: &Path,
+    what: &str,
+    [published, compared]: [&[PathBuf; 2]; 2],
+    unit: Unit,
+) -> Result<Row, BenchError> {
     let home = place.join("home");
-    lab.import(&home, &files[0]).await?;
+    lab.import(&home, &published[0]).await?;
     let shoal = Shoal::new(&lab.program, &home).on_loopback();
-    let words = [Path::new("publish"), Path::new("--no-serve"), files[1].as_path()];
+    let words = [Path::new("publish"), Path::new("--no-serve"), published[1].as_path()];
     let second: Published = shoal.json(words).await?;
     remove(&home)?;
-    let differing = differing(&files[0], &files[1], unit).map_err(BenchError::file(&files[1]))?;
+    let differing = differing(&compared[0], &compared[1], unit).map_err(BenchError::file(&compared[1]))?;
     let mut runs = Runs::default();
     runs.push(second.new_bytes as f64 / second.bytes as f64 * 100.0);
     let unit = match unit {
@@ -157,20 +166,25 @@ fn archives(place: &Path) -> Result<[PathBuf; 2], BenchError> {
     <[PathBuf; 2]>::try_from(tars).map_err(|_| BenchError::Part("two versions".to_owned()))
 }
 
-/// A file system with the first version in it, and the same one with the files of the second written over it.
-fn images(place: &Path, tars: &[PathBuf; 2]) -> Result<[PathBuf; 2], BenchError> {
+/// The archives unpacked.
+fn trees(place: &Path, tars: &[PathBuf; 2]) -> Result<[PathBuf; 2], BenchError> {
     let trees = [place.join("tree-1"), place.join("tree-2")];
     for (tar, tree) in tars.iter().zip(&trees) {
         fs::create_dir_all(tree).map_err(BenchError::file(tree))?;
         run("tar", Command::new("tar").arg("-xf").arg(tar).arg("--strip-components=1").arg("-C").arg(tree))?;
     }
+    Ok(trees)
+}
+
+/// A file system with the first tree in it, and the same one with the files of the second written over it.
+fn images(place: &Path, trees: &[PathBuf; 2]) -> Result<[PathBuf; 2], BenchError> {
     let images = [place.join("image-1"), place.join("image-2")];
     let make = ["-q", "-t", "ext4", "-U", "5e0a1000-0000-4000-8000-000000000001", "-d"];
     run("mke2fs", Command::new("mke2fs").args(make).arg(&trees[0]).arg(&images[0]).arg("256M"))?;
     fs::copy(&images[0], &images[1]).map_err(BenchError::file(&images[1]))?;
     let script = place.join("upgrade");
     let mut orders = String::new();
-    upgrade(&trees, Path::new(""), &mut orders).map_err(BenchError::file(&trees[1]))?;
+    upgrade(trees, Path::new(""), &mut orders).map_err(BenchError::file(&trees[1]))?;
     fs::write(&script, orders).map_err(BenchError::file(&script))?;
     run("debugfs", Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&images[1]))?;
     Ok(images)
