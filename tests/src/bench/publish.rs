@@ -22,7 +22,7 @@ pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
         let copy = folder.path().join("copy");
         lab.warm(bytes * 5 / 2)?;
         settle(folder.path())?;
-        floor.push(copy_file(&source, &copy)?.1);
+        floor.push(copy_file(&source, &copy)?);
         remove(&copy)?;
         let home = folder.path().join("home");
         lab.warm(bytes * 5 / 2)?;
