@@ -4,7 +4,7 @@
 //! times for each batch of several hundred KiB. What the policy says is put before the session that it concerns,
 //! which is woken. The bytes themselves never come here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::Served;
 use crate::network::PeerId;
+
+/// Peers without a session that keep their number, for the policy to know them by when they come again.
+const KEPT_PEERS: usize = 1024;
 
 /// Decides for all serving sessions of a node.
 #[derive(Debug)]
@@ -71,8 +74,8 @@ impl Scheduler {
             state: Mutex::new(State {
                 policy: ServingPolicy::new(config, seed),
                 orders: HashMap::new(),
-                peers: Numbers::default(),
-                contents: Numbers::default(),
+                peers: Numbers::new(KEPT_PEERS),
+                contents: Numbers::new(0),
                 next: 0,
                 wakes: None,
             }),
@@ -231,38 +234,59 @@ impl Drop for Seat {
     }
 }
 
-/// Numbers for things that sessions share, for as long as one of them does.
+/// Numbers for things that sessions share, for as long as one of them does, and for the last few a while longer.
 #[derive(Debug)]
 struct Numbers<T> {
-    numbers: HashMap<T, (u64, usize)>,
+    numbers: HashMap<T, Numbered>,
     names: HashMap<u64, T>,
     next: u64,
+    /// Whom no session has, the first to go first. Who has come again since stands here in vain.
+    gone: VecDeque<(T, u64)>,
+    /// How many may stand there.
+    kept: usize,
+    departures: u64,
 }
 
-impl<T> Default for Numbers<T> {
-    fn default() -> Self {
-        Self { numbers: HashMap::new(), names: HashMap::new(), next: 0 }
-    }
+#[derive(Debug)]
+struct Numbered {
+    number: u64,
+    uses: usize,
+    /// The departure that was its last.
+    left: u64,
 }
 
 impl<T: Copy + Eq + Hash> Numbers<T> {
+    fn new(kept: usize) -> Self {
+        Self { numbers: HashMap::new(), names: HashMap::new(), next: 0, gone: VecDeque::new(), kept, departures: 0 }
+    }
+
     fn enter(&mut self, name: T) -> u64 {
-        let (number, uses) = self.numbers.entry(name).or_insert_with(|| {
+        let numbered = self.numbers.entry(name).or_insert_with(|| {
             self.next += 1;
             self.names.insert(self.next, name);
-            (self.next, 0)
+            Numbered { number: self.next, uses: 0, left: 0 }
         });
-        *uses += 1;
-        *number
+        numbered.uses += 1;
+        numbered.number
     }
 
     fn leave(&mut self, name: &T) {
-        if let Some((number, uses)) = self.numbers.get_mut(name) {
-            *uses -= 1;
-            if *uses == 0 {
-                self.names.remove(number);
-                self.numbers.remove(name);
-            }
+        let Some(numbered) = self.numbers.get_mut(name) else { return };
+        numbered.uses -= 1;
+        if numbered.uses > 0 {
+            return;
+        }
+        self.departures += 1;
+        numbered.left = self.departures;
+        self.gone.push_back((*name, self.departures));
+        if self.gone.len() > self.kept
+            && let Some((name, departure)) = self.gone.pop_front()
+            && let Some(numbered) = self.numbers.get(&name)
+            && numbered.uses == 0
+            && numbered.left == departure
+        {
+            self.names.remove(&numbered.number);
+            self.numbers.remove(&name);
         }
     }
 
@@ -300,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_number_for_as_long_as_it_is_used() {
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers::new(0);
         let first = numbers.enter("a");
         assert_eq!((numbers.enter("a"), numbers.name(first)), (first, Some("a")));
         assert_ne!(numbers.enter("b"), first);
@@ -309,5 +333,26 @@ mod tests {
         numbers.leave(&"a");
         assert_eq!((numbers.name(first), numbers.names.len(), numbers.numbers.len()), (None, 1, 1));
         assert_ne!(numbers.enter("a"), first, "it may mean another by then");
+    }
+
+    #[test]
+    fn the_last_to_go_keep_their_numbers() {
+        let mut numbers = Numbers::new(2);
+        let number = |numbers: &mut Numbers<_>, name| {
+            let number = numbers.enter(name);
+            numbers.leave(&name);
+            number
+        };
+        let first = number(&mut numbers, 'a');
+        assert_eq!((number(&mut numbers, 'a'), numbers.enter('a')), (first, first));
+        for name in 'b'..='z' {
+            number(&mut numbers, name);
+        }
+        numbers.leave(&'a');
+        assert_eq!((numbers.numbers.len(), numbers.names.len(), numbers.gone.len()), (2, 2, 2), "a and z");
+        assert_eq!(numbers.enter('a'), first);
+        number(&mut numbers, 'y');
+        number(&mut numbers, 'x');
+        assert_eq!(numbers.enter('a'), first, "who is there is not forgotten");
     }
 }

@@ -19,7 +19,8 @@ impl ServingPolicy {
             return;
         }
         let limit = self.config.limit_per_peer;
-        let peer = self.peers.entry(opening.peer).or_insert_with(|| Peer::new(limit, now));
+        let (peers, credits) = (&mut self.peers, &mut self.credits);
+        let peer = peers.entry(opening.peer).or_insert_with(|| Peer::new(limit, credits.take(opening.peer), now));
         peer.sessions.insert(session);
         peer.serving += usize::from(opening.serves);
         let limit = self.config.limit_per_content;
@@ -74,6 +75,7 @@ impl ServingPolicy {
                 Place::Parked { until, turn } => drop(self.parked.remove(&(until, turn, closed.peer))),
                 Place::Out => {}
             }
+            self.credits.keep(closed.peer, peer.credit);
             self.peers.remove(&closed.peer);
             self.tickets.give_up(closed.peer);
         }
@@ -270,7 +272,7 @@ impl ServingPolicy {
                         counters.came_back_chunks += 1;
                     });
                     if let Some(peer) = self.peers.get_mut(&peer) {
-                        peer.passed_nothing_on();
+                        peer.credit.passed_nothing_on();
                     }
                 }
             }

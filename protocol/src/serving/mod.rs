@@ -52,7 +52,7 @@
 //!   that at once (NO_CHUNKS) and is offered it again (HAVE) after [`ServingConfig::put_off`]. A chunk is put off once
 //!   for a session (or again after a thousand others), only while others want something, too, and no more once everything has left.
 //! - **Who passes nothing on waits longer**: a peer whose first copies others come back for, or that does not serve,
-//!   has a smaller share while others wait.
+//!   has a smaller share while others wait, and still has it when it comes again under the same number.
 //! - What was cancelled, or dropped, before it was handed out has cost nothing.
 //! - Same configuration, same seed, same calls: same actions, on any machine. A decision costs O(log n).
 //!
@@ -62,6 +62,7 @@
 mod action;
 mod admission;
 mod config;
+mod credit;
 mod events;
 mod limits;
 mod peer;
@@ -86,6 +87,7 @@ pub use report::{Counters, ServingReport, SessionReport};
 
 use crate::availability::ChunkIndex;
 use admission::Tickets;
+use credit::Credits;
 use limits::{Content, NodeLimit};
 use peer::{Peer, Place};
 use session::Session;
@@ -98,6 +100,7 @@ pub struct ServingPolicy {
     limit: NodeLimit,
     sessions: BTreeMap<SessionId, Session>,
     peers: BTreeMap<PeerNumber, Peer>,
+    credits: Credits,
     contents: BTreeMap<ContentNumber, Content>,
     /// Peers that may be sent something, in the order of their turns.
     ring: VecDeque<PeerNumber>,
@@ -127,6 +130,7 @@ impl ServingPolicy {
             rng: ChaCha8Rng::seed_from_u64(seed),
             sessions: BTreeMap::new(),
             peers: BTreeMap::new(),
+            credits: Credits::default(),
             contents: BTreeMap::new(),
             ring: VecDeque::new(),
             parked: BTreeSet::new(),

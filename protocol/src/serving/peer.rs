@@ -4,14 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::action::SessionId;
+use super::credit::Credit;
 use crate::token_bucket::TokenBucket;
 
 /// Shares are counted in quarters.
 const FULL_SHARE: i64 = 4;
-/// First copies after which it is judged what became of them.
-const JUDGED_AFTER: u32 = 8;
-/// First copies after which older ones count half.
-const MEMORY: u32 = 256;
 
 /// A peer with sessions.
 #[derive(Debug)]
@@ -29,8 +26,7 @@ pub(super) struct Peer {
     pub(super) turns: u32,
     /// Sessions whose requester serves the content itself.
     pub(super) serving: usize,
-    first_copies: u32,
-    came_back: u32,
+    pub(super) credit: Credit,
 }
 
 /// Where a peer stands.
@@ -52,7 +48,7 @@ pub(super) enum Place {
 }
 
 impl Peer {
-    pub(super) fn new(limit: Option<u64>, now: Duration) -> Self {
+    pub(super) fn new(limit: Option<u64>, credit: Credit, now: Duration) -> Self {
         let bucket = limit.map(|rate| {
             let mut bucket = TokenBucket::new(rate, now);
             // Who comes back must not find a full bucket each time.
@@ -68,17 +64,15 @@ impl Peer {
             active: 0,
             turns: 0,
             serving: 0,
-            first_copies: 0,
-            came_back: 0,
+            credit,
         }
     }
 
     /// Its part of a quantum: all of it, unless it passes nothing on.
     pub(super) fn quantum(&self, quantum_bytes: u64) -> i64 {
-        let came_back = if self.is_judged() { self.came_back } else { 0 };
-        let share = if came_back > self.first_copies / 2 {
+        let share = if self.credit.came_back_for_more_than(2) {
             FULL_SHARE / 4
-        } else if self.serving == 0 || came_back > self.first_copies / 4 {
+        } else if self.serving == 0 || self.credit.came_back_for_more_than(4) {
             FULL_SHARE / 2
         } else {
             FULL_SHARE
@@ -86,28 +80,10 @@ impl Peer {
         (i64::try_from(quantum_bytes).unwrap_or(i64::MAX / FULL_SHARE) / FULL_SHARE * share).max(1)
     }
 
-    const fn is_judged(&self) -> bool {
-        self.first_copies >= JUDGED_AFTER
-    }
-
     /// Its turn begins. Nothing is saved up beyond one turn.
     pub(super) fn begin_turn(&mut self, quantum_bytes: u64) {
         let quantum = self.quantum(quantum_bytes);
         self.deficit = self.deficit.saturating_add(quantum).min(quantum);
         self.turns = self.turns.saturating_add(1);
-    }
-
-    /// It got a chunk that nobody had got before.
-    pub(super) fn got_first_copy(&mut self) {
-        self.first_copies += 1;
-        if self.first_copies > MEMORY {
-            self.first_copies /= 2;
-            self.came_back /= 2;
-        }
-    }
-
-    /// A chunk that it was given first was asked for by another, though there was time to pass it on.
-    pub(super) fn passed_nothing_on(&mut self) {
-        self.came_back = self.came_back.saturating_add(1);
     }
 }

@@ -71,7 +71,7 @@ impl ServingPolicy {
         if let Some(peer) = self.peers.get_mut(&session.peer)
             && opening.holds_all
         {
-            (0..first_copies).for_each(|_| peer.got_first_copy());
+            (0..first_copies).for_each(|_| peer.credit.got_first_copy());
         }
         let of = session.content;
         self.say_put_off(id, put_off, now);

@@ -169,6 +169,13 @@ fn who_passes_nothing_on_gets_a_smaller_share() {
     });
     let shares: Vec<i64> = (0..3).map(|id| world.policy.peers[&PeerNumber(id)].quantum(1000)).collect();
     assert!(shares[0] < shares[1] && shares[0] < shares[2], "{shares:?}");
+    // To come again does not help.
+    world.close(SessionId(0));
+    assert!(!world.policy.peers.contains_key(&PeerNumber(0)));
+    for (session, peer, share) in [(10, 0, shares[0]), (11, 9, 1000)] {
+        world.open(session, peer, 0, Reads::AtOnce);
+        assert_eq!(world.policy.peers[&PeerNumber(peer)].quantum(1000), share, "peer {peer}");
+    }
 }
 
 #[test]
