@@ -1,7 +1,7 @@
 //! Frames over a stream: whole ones out of bytes as they come, with a deadline on progress.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use shoal_protocol::wire::{Direction, FrameHeader, HEADER_BYTES, WireError, take_frame};
@@ -18,6 +18,9 @@ const CHUNK_LEAST_ROOM: usize = 64 * 1024;
 /// The same for a requester's messages, which are small: a server has many sessions.
 const MESSAGE_BUFFER_BYTES: usize = 8 * 1024;
 const MESSAGE_LEAST_ROOM: usize = 1024;
+
+/// How often it is asked whether a slow peer is still waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a stream of frames ends.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,33 @@ pub(crate) async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, mut bytes: 
     deadline(stream.flush()).await
 }
 
+/// Writes all of `bytes` for as long as `is_enough` does not say that the other side takes them too slowly. It is asked at
+/// least every second, with how many bytes were taken, in what time, and how long ago the last of them were.
+pub(crate) async fn write_while<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    bytes: &[u8],
+    is_enough: impl Fn(usize, Duration, Duration) -> bool,
+) -> Result<(), FrameError> {
+    let begun = Instant::now();
+    let (mut written, mut moved) = (0, begun);
+    loop {
+        let rest = bytes.get(written..).unwrap_or_default();
+        let step = async {
+            if rest.is_empty() { stream.flush().await.map(|()| None) } else { stream.write(rest).await.map(Some) }
+        };
+        match tokio::time::timeout(LOOK_EVERY, step).await {
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(0))) => return Err(FrameError::Ended),
+            Ok(Ok(Some(more))) => (written, moved) = (written + more, Instant::now()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+        if !is_enough(written, begun.elapsed(), moved.elapsed()) {
+            return Err(FrameError::Stuck(moved.elapsed()));
+        }
+    }
+}
+
 /// Waits for one step of the other side, for as long as a step may take.
 pub(crate) async fn deadline<T, E: Into<FrameError>>(
     step: impl Future<Output = Result<T, E>>,
@@ -123,5 +153,25 @@ pub(crate) async fn deadline<T, E: Into<FrameError>>(
     match tokio::time::timeout(FRAME_DEADLINE, step).await {
         Ok(done) => done.map_err(Into::into),
         Err(_) => Err(FrameError::Stuck(FRAME_DEADLINE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writing_ends_when_the_other_side_is_too_slow() {
+        let (mut from, mut to) = tokio::io::duplex(16);
+        let bytes: Vec<u8> = (0..200).collect();
+        let mut read = Vec::new();
+        let (written, taken) = tokio::join!(write_while(&mut from, &bytes, |_, _, _| true), async {
+            let mut part = [0; 200];
+            to.read_exact(&mut part).await.map(|_| read.extend(part))
+        });
+        assert!(written.is_ok() && taken.is_ok() && read == bytes);
+        // As much as fits is taken, and then nothing any more.
+        let ended = write_while(&mut from, &bytes, |written, _, _| written < 16).await;
+        assert!(matches!(ended, Err(FrameError::Stuck(_))));
     }
 }

@@ -10,6 +10,7 @@ mod beginning;
 mod chunks;
 mod content;
 mod news;
+mod patience;
 mod providers;
 mod scheduler;
 mod session;

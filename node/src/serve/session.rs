@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -17,15 +18,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::Serving;
-use super::admit::{send, send_last};
+use super::admit::send_last;
 use super::chunks::{ChunkSource, Frames};
 use super::content::Served;
 use super::news::{Change, News};
+use super::patience::{idle_time, is_fast_enough};
 use super::providers::message as providers_message;
 use super::scheduler::{Grant, Orders, Seat};
 use crate::clock::unix_ms;
-use crate::config::IDLE_SESSION;
-use crate::frames::{FrameError, write_all};
+use crate::frames::{FrameError, write_while};
 use crate::manifests::{ChunkRows, ManifestReadError};
 use crate::network::PeerId;
 use crate::swarm::SwarmPeer;
@@ -139,7 +140,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             self.follow_orders().await?;
             if self.reading.is_some() {
                 self.send_batch().await?;
-            } else if self.active.elapsed() >= IDLE_SESSION || !self.wait(stop).await? {
+            } else if self.active.elapsed() >= idle_time(self.sessions()) || !self.wait(stop).await? {
                 return Ok(());
             }
         }
@@ -152,7 +153,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         ServerMessage::Accept { version: WIRE_VERSION, proof }.encode(&mut greeting);
         greeting.extend_from_slice(&beginning.bytes);
         self.availability().for_each(|part| part.encode(&mut greeting));
-        write_all(&mut self.writer, &greeting).await?;
+        self.write_out(&greeting).await?;
         self.serving.traffic.sent(self.peer, beginning.chunk_bytes);
         Ok(())
     }
@@ -228,7 +229,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             return Ok(());
         }
         self.active = Instant::now();
-        Ok(send(&mut self.writer, &news).await?)
+        self.say(&news).await
     }
 
     /// Tells of peers of the content, if there are any that the requester has not been told of last time.
@@ -240,7 +241,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         let message = providers_message(&known);
         self.told_providers = known;
         self.told_providers_at = Some(Instant::now());
-        Ok(send(&mut self.writer, &[message]).await?)
+        self.say(&[message]).await
     }
 
     /// Waits for something to do, or until it is time to look again; `false` if the requester is gone.
@@ -281,7 +282,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             self.grant = grant;
         }
         self.read_next();
-        if say.is_empty() { Ok(()) } else { Ok(send(&mut self.writer, &say).await?) }
+        if say.is_empty() { Ok(()) } else { self.say(&say).await }
     }
 
     /// Begins to read what has been granted.
@@ -335,7 +336,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
 
     async fn write(&mut self, bytes: &[u8], pace: Option<u64>) -> Result<(), SessionError> {
         let Some(rate) = pace else {
-            return Ok(write_all(&mut self.writer, bytes).await?);
+            return self.write_out(bytes).await;
         };
         let begun = Instant::now();
         let mut written = 0;
@@ -343,10 +344,31 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
             let nanos = u128::from(written) * 1_000_000_000 / u128::from(rate.max(1));
             let due = begun + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
             tokio::time::sleep_until(due.into()).await;
-            write_all(&mut self.writer, piece).await?;
+            self.write_out(piece).await?;
             written += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Writes for as long as the requester takes it fast enough.
+    async fn write_out(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let sessions = &self.serving.sessions;
+        let is_enough = |written, time, idle| is_fast_enough(sessions.load(Ordering::Relaxed), written, time, idle);
+        Ok(write_while(&mut self.writer, bytes, is_enough).await?)
+    }
+
+    /// How many sessions the node serves.
+    fn sessions(&self) -> usize {
+        self.serving.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Sends messages, in their order.
+    async fn say(&mut self, messages: &[ServerMessage]) -> Result<(), SessionError> {
+        let mut out = BytesMut::new();
+        for message in messages {
+            message.encode(&mut out);
+        }
+        self.write_out(&out).await
     }
 }
 
