@@ -100,7 +100,10 @@ pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a serving session may lie idle: a leecher may wait that long for something new to want.
 pub(crate) const IDLE_SESSION: Duration = Duration::from_secs(600);
 /// Sessions that one fetch holds open at once.
-pub(crate) const MAX_FETCH_SESSIONS: usize = 32;
+pub(crate) const MAX_FETCH_SESSIONS: usize = 40;
+/// With so many it seeks no more by itself. The other places are for peers that have come to this node: in a crowd,
+/// whoever came late would be asked by nobody if all others were served already.
+pub(crate) const SOUGHT_FETCH_SESSIONS: usize = 24;
 /// Dials and opens that one fetch has under way at once.
 pub(crate) const MAX_FETCH_DIALS: usize = 8;
 /// Peers that one fetch remembers. Beyond it, new names are not taken in.

@@ -48,6 +48,11 @@ impl Live {
         }
     }
 
+    /// Whether anybody waits for what becomes durable: a peer that is being served, or a reader.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().news.as_ref().is_some_and(|news| news.receiver_count() > 0)
+    }
+
     /// Whether a chunk is durable.
     pub(crate) fn has(&self, index: ChunkIndex) -> bool {
         self.lock().durable.contains(index)
@@ -210,7 +215,9 @@ mod tests {
         let contents = Contents::default();
         let key = root().content_hash().discovery_key();
         let first = register(&contents, Availability::new(CHUNKS));
+        assert!(!first.live.is_awaited());
         let mut session = contents.subscribe(&key).unwrap();
+        assert!(first.live.is_awaited());
         let second = register(&contents, Availability::new(CHUNKS));
         drop(first);
         second.live.add(ChunkRange::one(ChunkIndex(7)));

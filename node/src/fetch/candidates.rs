@@ -56,6 +56,8 @@ struct Candidate {
     failed: Option<Instant>,
     /// Something is known of it that the attempt under way does not know.
     has_news: bool,
+    /// Whether a session of this node was with it.
+    is_met: bool,
     /// Decides between equals.
     order: u64,
     /// What went wrong last.
@@ -99,6 +101,7 @@ impl Candidates {
             failures: 0,
             failed: None,
             has_news: false,
+            is_met: false,
             order,
             reason: None,
         };
@@ -108,6 +111,7 @@ impl Candidates {
             candidate.source = source;
             candidate.addresses.clear();
         }
+        candidate.is_met |= source == Source::Swarm;
         let known = candidate.addresses.len();
         for address in addresses {
             if candidate.addresses.len() < MAX_ADDRESSES && !candidate.addresses.contains(&address) {
@@ -141,10 +145,12 @@ impl Candidates {
         worst.is_some_and(|worst| self.peers.remove(&worst).is_some())
     }
 
-    /// A peer to try now, if there is one; it counts as being dialled from then on. The one with the fewest failures
-    /// comes first, among equals the one with the best source, then whichever chance prefers.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(PeerId, Vec<Address>)> {
-        let due = |candidate: &Candidate| candidate.state.due().is_some_and(|at| at <= now);
+    /// A peer to try now, any or only one that sessions of this node have met, if there is one; it counts as being
+    /// dialled from then on. The one with the fewest failures comes first, among equals the one with the best source,
+    /// then whichever chance prefers.
+    pub(super) fn next(&mut self, now: Instant, any: bool) -> Option<(PeerId, Vec<Address>)> {
+        let due =
+            |candidate: &Candidate| candidate.state.due().is_some_and(|at| at <= now) && (any || candidate.is_met);
         let (peer, candidate) =
             self.peers.iter_mut().filter(|(_, c)| due(c)).min_by_key(|(_, c)| (c.failures, c.source, c.order))?;
         candidate.state = State::Dialling;
@@ -157,9 +163,10 @@ impl Candidates {
         self.peers.values().any(|c| c.failures == 0 && c.state.due().is_some_and(|at| at <= now))
     }
 
-    /// When the next peer may be tried, if only time is missing.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|c| c.state.due()).min()
+    /// When the next peer may be tried, any or only one that was met, if only time is missing.
+    pub(super) fn next_due(&self, any: bool) -> Option<Instant> {
+        let peers = self.peers.values().filter(|candidate| any || candidate.is_met);
+        peers.filter_map(|candidate| candidate.state.due()).min()
     }
 
     /// An attempt ended in a session.
@@ -299,7 +306,23 @@ mod tests {
         assert_eq!(candidates.len(), MAX_CANDIDATES / 2);
         let given = peer();
         candidates.add(given, vec![address("/ip4/203.0.113.2/tcp/1")], Source::Given, now);
-        assert_eq!(candidates.next(now).map(|(peer, _)| peer), Some(given));
+        assert_eq!(candidates.next(now, true).map(|(peer, _)| peer), Some(given));
+    }
+
+    #[test]
+    fn who_was_met_is_told_from_who_was_named() {
+        let now = Instant::now();
+        let mut candidates = Candidates::default();
+        let [named, met] = [0, 1].map(|_| Identity::generate().peer_id());
+        for peer in [named, met] {
+            candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
+        }
+        assert_eq!((candidates.next(now, false), candidates.next_due(false)), (None, None));
+        candidates.add(met, vec![address("/ip4/203.0.113.1/tcp/2")], Source::Swarm, now);
+        assert_eq!(candidates.next_due(false), Some(now));
+        assert_eq!(candidates.next(now, false).map(|(peer, _)| peer), Some(met));
+        assert_eq!(candidates.next(now, false), None);
+        assert_eq!(candidates.next(now, true).map(|(peer, _)| peer), Some(named));
     }
 
     #[test]
@@ -311,7 +334,7 @@ mod tests {
             for peer in &peers {
                 candidates.add(*peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Hearsay, now);
             }
-            std::iter::from_fn(move || candidates.next(now)).map(|(peer, _)| peer).collect::<Vec<_>>()
+            std::iter::from_fn(move || candidates.next(now, true)).map(|(peer, _)| peer).collect::<Vec<_>>()
         };
         let orders: std::collections::BTreeSet<Vec<PeerId>> = (0..8).map(|_| order()).collect();
         assert!(orders.len() > 1, "all alike");
@@ -327,9 +350,9 @@ mod tests {
         let rest = Duration::from_secs(2);
         for time in 0..10 {
             let now = now + time * rest;
-            assert_eq!(candidates.next(now).map(|(peer, _)| peer), Some(peer));
+            assert_eq!(candidates.next(now, true).map(|(peer, _)| peer), Some(peer));
             candidates.busy(&peer, "no place".to_owned(), rest, now);
-            assert_eq!((candidates.next(now), candidates.next_due()), (None, Some(now + rest)));
+            assert_eq!((candidates.next(now, true), candidates.next_due(true)), (None, Some(now + rest)));
         }
     }
 
@@ -338,9 +361,9 @@ mod tests {
         let (peer, mut now) = (Identity::generate().peer_id(), now);
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
         loop {
-            candidates.next(now).unwrap();
+            candidates.next(now, true).unwrap();
             candidates.failed(&peer, "no".to_owned(), Duration::ZERO, now);
-            let due = candidates.next_due().unwrap();
+            let due = candidates.next_due(true).unwrap();
             if due - now == LONGEST_PAUSE {
                 return (peer, now);
             }
@@ -354,21 +377,21 @@ mod tests {
         let (peer, failed) = unreachable(&mut candidates, Instant::now());
         candidates.is_up(&peer, failed);
         assert_eq!(
-            candidates.next_due(),
+            candidates.next_due(true),
             Some(failed + FIRST_PAUSE),
             "one that says so all the time is not dialled so"
         );
         let later = failed + 4 * FIRST_PAUSE;
         candidates.is_up(&peer, later);
-        assert!(candidates.next(later).is_some());
+        assert!(candidates.next(later, true).is_some());
         // It shows itself while what was known of it before is tried.
         candidates.is_up(&peer, later);
         let late = later + Duration::from_secs(8);
         candidates.failed(&peer, "no".to_owned(), Duration::ZERO, late);
-        assert_eq!(candidates.next_due(), Some(late + FIRST_PAUSE));
-        assert!(candidates.next(late + FIRST_PAUSE).is_some());
+        assert_eq!(candidates.next_due(true), Some(late + FIRST_PAUSE));
+        assert!(candidates.next(late + FIRST_PAUSE, true).is_some());
         candidates.failed(&peer, "no".to_owned(), Duration::ZERO, late);
-        assert_eq!(candidates.next_due(), Some(late + LONGEST_PAUSE), "the news was used up");
+        assert_eq!(candidates.next_due(true), Some(late + LONGEST_PAUSE), "the news was used up");
     }
 
     #[test]
@@ -377,9 +400,9 @@ mod tests {
         let (peer, failed) = unreachable(&mut candidates, Instant::now());
         let now = failed + 4 * FIRST_PAUSE;
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
-        assert_eq!(candidates.next_due(), Some(failed + LONGEST_PAUSE));
+        assert_eq!(candidates.next_due(true), Some(failed + LONGEST_PAUSE));
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/2")], Source::Dht, now);
-        let (_, addresses) = candidates.next(now).unwrap();
+        let (_, addresses) = candidates.next(now, true).unwrap();
         assert_eq!(addresses.len(), 2);
     }
 
@@ -388,11 +411,11 @@ mod tests {
         let (mut candidates, now) = (Candidates::default(), Instant::now());
         let peer = Identity::generate().peer_id();
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
-        candidates.next(now).unwrap();
+        candidates.next(now, true).unwrap();
         candidates.busy(&peer, "no place".to_owned(), LONGEST_REST, now);
         candidates.is_up(&peer, now);
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/2")], Source::Dht, now);
-        assert_eq!(candidates.next_due(), Some(now + LONGEST_REST));
+        assert_eq!(candidates.next_due(true), Some(now + LONGEST_REST));
     }
 
     #[test]
@@ -403,10 +426,10 @@ mod tests {
         candidates.add(peer, vec![address("/ip4/203.0.113.1/tcp/1")], Source::Dht, now);
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            assert!(candidates.next(now).is_some() && candidates.next(now).is_none());
+            assert!(candidates.next(now, true).is_some() && candidates.next(now, true).is_none());
             candidates.failed(&peer, "no".to_owned(), Duration::ZERO, now);
             assert!(!candidates.has_untried(now + LONGEST_PAUSE), "it failed");
-            let due = candidates.next_due().unwrap();
+            let due = candidates.next_due(true).unwrap();
             pauses.push(due - now);
             now = due;
         }

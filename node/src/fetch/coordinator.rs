@@ -224,10 +224,13 @@ impl<'a> Coordinator<'a> {
             found = self.lookup.next(), if looks => self.peers.found(found?),
             () = tokio::time::sleep_until(wake.into()) => {}
         }
-        if let Some(registration) = &self.registration
-            && self.sink.tell(&registration.live)?
-        {
-            self.announce();
+        if let Some(registration) = &self.registration {
+            if registration.live.is_awaited() {
+                self.sink.hurry(Instant::now());
+            }
+            if self.sink.tell(&registration.live)? {
+                self.announce();
+            }
         }
         Ok(())
     }
@@ -236,7 +239,9 @@ impl<'a> Coordinator<'a> {
         let tick = Instant::now() + TELL_EVERY;
         let engine = self.engine.next_timeout().map(|at| self.started + self.held_up + at);
         let dials = self.bases.iter().map(|base| base.peers.next_dial());
-        [engine, self.peers.next_dial()].into_iter().chain(dials).flatten().fold(tick, Instant::min)
+        let awaited = self.registration.as_ref().filter(|registration| registration.live.is_awaited());
+        let hurry = awaited.and_then(|_| self.sink.hurry_at());
+        [engine, self.peers.next_dial(), hurry].into_iter().chain(dials).flatten().fold(tick, Instant::min)
     }
 
     /// Does what the engine says.

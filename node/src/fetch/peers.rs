@@ -18,7 +18,7 @@ use super::candidates::{Candidates, Source};
 use super::lookup::Found;
 use super::session::{self, OpenFailure, OpenSession, Opening, SessionContext};
 use crate::api::{PeerShare, PeerWork};
-use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS};
+use crate::config::{MAX_FETCH_DIALS, MAX_FETCH_SESSIONS, SOUGHT_FETCH_SESSIONS};
 use crate::network::{Address, Network, PeerId, Provider};
 
 /// Messages that may wait for a session to write them. The engine asks in few, large messages, so a queue that is full
@@ -159,9 +159,8 @@ impl Peers {
     /// Starts dials, as many as there is room for. `begins`: nothing of the manifest is known yet.
     pub(super) fn dial(&mut self, begins: bool) {
         let now = Instant::now();
-        while self.dials.len() < MAX_FETCH_DIALS
-            && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS
-            && let Some((peer, addresses)) = self.candidates.next(now)
+        while self.has_room()
+            && let Some((peer, addresses)) = self.candidates.next(now, self.seeks())
         {
             let (network, hash) = (self.network.clone(), self.hash);
             let opening = Opening { in_order: self.in_order, begins };
@@ -171,13 +170,22 @@ impl Peers {
 
     /// Whether a peer that has not been asked yet waits for a session to end.
     pub(super) fn is_crowded(&self) -> bool {
-        self.sessions.len() + self.dials.len() >= MAX_FETCH_SESSIONS && self.candidates.has_untried(Instant::now())
+        !self.seeks() && self.candidates.has_untried(Instant::now())
+    }
+
+    /// Whether one more dial may start.
+    fn has_room(&self) -> bool {
+        self.dials.len() < MAX_FETCH_DIALS && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS
+    }
+
+    /// Whether it may be to any peer, and not only to one that has come by itself.
+    fn seeks(&self) -> bool {
+        self.sessions.len() + self.dials.len() < SOUGHT_FETCH_SESSIONS
     }
 
     /// When the next dial may start, if only time is missing.
     pub(super) fn next_dial(&self) -> Option<Instant> {
-        let room = self.dials.len() < MAX_FETCH_DIALS && self.sessions.len() + self.dials.len() < MAX_FETCH_SESSIONS;
-        if room { self.candidates.next_due() } else { None }
+        if self.has_room() { self.candidates.next_due(self.seeks()) } else { None }
     }
 
     /// Waits for a dial to end, or for a peer to become known. May be dropped at any time.

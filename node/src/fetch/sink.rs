@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use shoal_protocol::availability::{Availability, ChunkIndex, ChunkRange};
 use shoal_protocol::chunk::VerifiedChunk;
@@ -19,6 +20,10 @@ use crate::store::{Hold, Ingest, Seq, Store};
 /// has room for is far less; repeated chunks may stand at many places.
 const MAX_UNSETTLED: usize = 128 * 1024;
 
+/// How long a chunk that others wait for waits in the store for more to become durable with it: what comes into a crowd
+/// must be passed on from peer to peer, and each has to make it durable first.
+const AWAITED_DELAY: Duration = Duration::from_millis(50);
+
 /// Takes chunks in.
 #[derive(Debug)]
 pub(super) struct Sink {
@@ -31,6 +36,10 @@ pub(super) struct Sink {
     unsettled: VecDeque<(Seq, u64, ChunkRange)>,
     /// Stands for the last chunk that was put into the store.
     last: Seq,
+    /// When the first chunk of the group was put that is open there, if any may be.
+    open_since: Option<Instant>,
+    /// Stands for what was made durable in a hurry last: the next waits for it, so that a slow disk is not swamped.
+    hurried: Seq,
     /// Present when the output is the store's copy of what lies in large files.
     keeper: Option<Keeper>,
     /// The number of the last chunk that is to be kept in the output.
@@ -48,6 +57,8 @@ impl Sink {
             written: Availability::new(0),
             unsettled: VecDeque::new(),
             last: Seq::default(),
+            open_since: None,
+            hurried: Seq::default(),
             keeper: None,
             last_kept: 0,
             kept: watch::channel(0).1,
@@ -88,6 +99,9 @@ impl Sink {
             Some(kept) => self.last_kept = kept.number,
             None => {
                 let seq = self.ingest.put_chunk(chunk).await?;
+                if seq > self.last || self.open_since.is_none() {
+                    self.open_since = Some(Instant::now());
+                }
                 // One that was pending already has the number of its first time.
                 self.last = self.last.max(seq);
             }
@@ -133,6 +147,21 @@ impl Sink {
         }
     }
 
+    /// When what was put has waited long enough, if others wait for it, and what was hurried before is durable.
+    pub(super) fn hurry_at(&self) -> Option<Instant> {
+        let since = self.open_since.filter(|_| *self.settled.borrow() >= self.hurried);
+        since.map(|since| since + AWAITED_DELAY)
+    }
+
+    /// Others wait for what was put: it is made durable if it has waited long enough.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.hurry_at().is_some_and(|at| at <= now) {
+            self.open_since = None;
+            self.hurried = self.last;
+            self.ingest.hurry();
+        }
+    }
+
     /// Tells those who wait of everything that has become durable. `true`: there was something.
     pub(super) fn tell(&mut self, live: &Live) -> Result<bool, FetchError> {
         self.ingest.check()?;
@@ -174,5 +203,35 @@ impl Sink {
             self.tell(live)?;
         }
         Ok(output.map(|output| (output, self.written)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::store::StoreConfig;
+
+    #[tokio::test]
+    async fn what_others_wait_for_is_durable_before_a_group_is_full_or_old() {
+        let home = tempfile::tempdir().unwrap();
+        let config = StoreConfig { group_delay: Duration::from_secs(86_400), ..StoreConfig::default() };
+        let store = Store::open(home.path(), config).unwrap();
+        let mut sink = Sink::new(&store, store.hold(None));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let chunk = VerifiedChunk::of(Bytes::from_static(b"awaited"));
+        let before = Instant::now();
+        assert_eq!(sink.hurry_at(), None);
+        sink.put(ChunkIndex(3), 0, chunk, permit).await.unwrap();
+        let due = sink.hurry_at().unwrap();
+        assert!(due >= before + AWAITED_DELAY);
+        sink.hurry(due - Duration::from_nanos(1));
+        assert_eq!(sink.hurry_at(), Some(due), "it is too soon");
+        sink.hurry(due);
+        assert_eq!(sink.hurry_at(), None);
+        // A day later, otherwise.
+        sink.settles().await.unwrap();
     }
 }

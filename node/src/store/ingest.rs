@@ -92,6 +92,11 @@ impl Ingest {
         self.state.check()
     }
 
+    /// Commits what is waiting now, without waiting for it.
+    pub fn hurry(&self) {
+        self.shared.intake.flush();
+    }
+
     /// Commits what is waiting now, and returns once all that was put is acknowledged.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ pub(super) const MAX_RUNS: usize = crate::wire::MAX_RANGES;
 const MAX_CHUNKS: usize = 4096;
 /// More is asked for when half of the window is free, or so much of it.
 const REFILL_BYTES: u64 = 1024 * 1024;
+/// So many sessions are a crowd.
+const CROWD: usize = 8;
 /// Rate assumed where no session has shown any.
 const ASSUMED_RATE: u64 = 4 * 1024 * 1024;
 
@@ -69,11 +71,16 @@ impl Engine {
         let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
         let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
         let share = equal.max(session.queue.bytes() + free / 2);
-        let window = session.meter.window_bytes(&self.config, share);
+        let window = session.meter.window_bytes(&self.config, share, self.is_crowd());
         if self.table.missing_bytes / 2 >= self.config.budget_bytes {
             return window;
         }
         window.min(self.part_of_the_rest(session).max(session.meter.pipe_bytes()))
+    }
+
+    /// Whether so many sessions are open that the pauses of one are filled by others.
+    pub(super) fn is_crowd(&self) -> bool {
+        self.sessions.len() >= CROWD
     }
 
     /// What a session should deliver of what is missing: its rate's part of the rates of all that are at work.
@@ -92,11 +99,18 @@ impl Engine {
         u64::try_from(part).unwrap_or(u64::MAX)
     }
 
-    /// What a session gives of which nothing is known, as far as the others tell.
-    pub(super) fn usual_rate(&self) -> u64 {
+    /// What a session gives of which nothing is known, as far as the others tell. Reckoned once for each moment.
+    pub(super) fn usual_rate(&mut self, now: Duration) -> u64 {
+        if let Some((at, rate)) = self.usual
+            && at == now
+        {
+            return rate;
+        }
         let rates = self.sessions.values().map(|session| session.meter.rate()).filter(|rate| *rate > 0);
         let (sum, count) = rates.fold((0u64, 0u64), |(sum, count), rate| (sum.saturating_add(rate), count + 1));
-        sum.checked_div(count).unwrap_or(ASSUMED_RATE)
+        let rate = sum.checked_div(count).unwrap_or(ASSUMED_RATE);
+        self.usual = Some((now, rate));
+        rate
     }
 
     /// How much the session may be asked for, if that is enough to bother.

@@ -89,6 +89,8 @@ pub struct Engine {
     node_bytes: u64,
     pauses: Pauses,
     waste: Waste,
+    /// What a session usually gives, and when that was reckoned.
+    usual: Option<(Duration, u64)>,
 }
 
 impl Engine {
@@ -113,6 +115,7 @@ impl Engine {
             node_bytes: 0,
             pauses: Pauses::default(),
             waste: Waste::default(),
+            usual: None,
         }
     }
 
@@ -152,13 +155,13 @@ impl Engine {
 
     /// What could be put to use in flight: the windows of all sessions that have something to give.
     pub fn wanted_bytes(&self) -> u64 {
-        let config = &self.config;
+        let (config, is_crowd) = (&self.config, self.is_crowd());
         let gives = |session: &&Session| !session.queue.is_empty() || session.lacks_budget;
         let windows = self
             .sessions
             .values()
             .filter(gives)
-            .map(|session| session.meter.window_bytes(config, u64::MAX).max(session.queue.bytes()));
+            .map(|session| session.meter.window_bytes(config, u64::MAX, is_crowd).max(session.queue.bytes()));
         windows.fold(0, u64::saturating_add).min(self.table.missing_bytes)
     }
 

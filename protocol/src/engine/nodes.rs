@@ -148,7 +148,7 @@ impl Engine {
 
     /// True if the node is in flight.
     fn ask_node(&mut self, id: NodeId, asks: &mut BTreeMap<SessionId, Vec<NodeId>>, now: Duration) -> bool {
-        let usual = self.usual_rate();
+        let usual = self.usual_rate(now);
         let Some(want) = self.nodes.wants.get_mut(&id) else {
             return true;
         };

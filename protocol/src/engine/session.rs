@@ -61,6 +61,8 @@ pub(super) struct Session {
     pub(super) lacks_budget: bool,
     /// When to look again whether it could take over something from a slower session.
     pub(super) next_steal: Option<Duration>,
+    /// Others took over what it was late with, and it has sent nothing since.
+    pub(super) is_late: bool,
     /// Bytes that were taken back and may still come.
     pub(super) taken_back: u64,
     /// What of no use it may still send before it is ended.
@@ -92,6 +94,7 @@ impl Session {
             lined_up: false,
             lacks_budget: false,
             next_steal: None,
+            is_late: false,
             taken_back: 0,
             patience: TokenBucket::with_burst(USELESS_RATE, USELESS_BYTES, now),
             last_progress: now,
@@ -139,6 +142,7 @@ impl Session {
         self.answered(now);
         let pause = now.saturating_sub(self.last_progress);
         self.last_progress = now;
+        self.is_late = false;
         self.partial = 0;
         let more = !self.is_idle();
         self.meter.arrived(bytes, more, now);

@@ -3,7 +3,9 @@
 //! So much is taken over that both are done at the same time. What the slower one has not begun to send is moved, with
 //! a CANCEL at once. What it has probably read or sent already is asked for a second time only where the other copy is
 //! expected much later, and only as long as that costs less than a hundredth of the fetch ([`Waste`]); beyond that,
-//! only from who is late beyond doubt. No chunk is ever in flight more than twice, and the loser gets a CANCEL.
+//! only from who is late beyond doubt. No chunk is ever in flight more than twice, and the loser gets a CANCEL. Who has
+//! lost something for being late takes nothing over but copies until it delivers: two of them would go on robbing each
+//! other.
 //!
 //! [`Waste`]: super::waste::Waste
 
@@ -16,7 +18,9 @@ use super::session::{Health, Session};
 use super::window::{bytes_in, rate_of, time_for};
 use crate::availability::{ChunkIndex, ChunkRange, push_index};
 
-/// When to look again after there was nothing to take over.
+/// When to look again after something was taken over: nobody takes over twice at the same moment.
+const RETRY_TAKEN: Duration = Duration::from_millis(1);
+/// The same after there was nothing to take over.
 const RETRY: Duration = Duration::from_millis(20);
 /// The same while there is something that nobody has been asked for: others work on, and the tail is far.
 const RETRY_EARLY: Duration = Duration::from_millis(160);
@@ -32,6 +36,8 @@ const WORTH: Duration = Duration::from_millis(10);
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 /// … and what waits in buffers on the way.
 const BUFFERED: Duration = Duration::from_millis(20);
+/// Of whom nothing has come for so long and a round trip nothing is on its way: the server's turn has not come to it yet.
+const TURN: Duration = Duration::from_millis(250);
 /// What a session that has shown nothing yet may take over, in copies.
 const TENTATIVE_BYTES: u64 = 256 * 1024;
 /// Sessions looked at for something to take over.
@@ -44,6 +50,8 @@ struct Loot {
     copied: Vec<(ChunkIndex, u32)>,
     /// The victim keeps a chunk from everybody.
     blocked: bool,
+    /// The victim has not begun to send any of it.
+    is_late: bool,
 }
 
 impl Engine {
@@ -62,20 +70,25 @@ impl Engine {
         let Some(room) = self.room_of(session) else {
             return;
         };
-        let usual = self.usual_rate();
+        let usual = self.usual_rate(now);
         let mut victims: Vec<_> = self
             .sessions
             .iter()
             .filter(|(id, other)| **id != thief && !other.queue.is_empty())
             .map(|(id, other)| (other.drain_time(usual, now), *id))
             .collect();
-        victims.sort_unstable();
         let retry = match (victims.is_empty(), self.table.unassigned_chunks) {
             (true, _) => RETRY_IDLE,
             (false, 0) => RETRY,
             (false, _) => RETRY_EARLY,
         };
-        for (_, victim) in victims.into_iter().rev().take(VICTIMS) {
+        // The last to be done come first.
+        if victims.len() > VICTIMS {
+            victims.select_nth_unstable_by(VICTIMS - 1, |one, other| other.cmp(one));
+            victims.truncate(VICTIMS);
+        }
+        victims.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, victim) in victims {
             let Some(loot) = self.loot_of(thief, victim, room, usual, now) else {
                 break;
             };
@@ -90,8 +103,9 @@ impl Engine {
             }
         }
         if let Some(session) = self.sessions.get_mut(&thief) {
-            session.next_steal = Some(now + retry);
-            self.arm(now + retry);
+            let at = whole_ticks(now + retry);
+            session.next_steal = Some(at);
+            self.arm(at);
         }
     }
 
@@ -104,13 +118,14 @@ impl Engine {
         if !probing && plan.excess_bytes == 0 {
             return None;
         }
-        let tentative = probing || !taker.is_proven();
+        let tentative = probing || !taker.is_proven() || taker.is_late;
         if tentative && (!giver.is_proven() || giver.silence(now) >= SILENT) {
             // Two of whom nothing is known must not keep a chunk from those who deliver.
             return Some(Loot::default());
         }
         let mut allowed = self.waste.left(self.received_bytes + self.table.missing_bytes);
-        let (mut loot, mut room, mut taken) = (Loot::default(), room, 0u64);
+        let loot = Loot { is_late: plan.waits_for_its_turn, ..Loot::default() };
+        let (mut loot, mut room, mut taken) = (loot, room, 0u64);
         for (asked, before) in giver.queue.last_to_first() {
             let len = u64::from(asked.len);
             let enough = !probing && taken + len / 2 > plan.excess_bytes || tentative && taken >= TENTATIVE_BYTES;
@@ -124,6 +139,10 @@ impl Engine {
             let item = (asked.index, asked.len);
             if !tentative && allowed > 0 && before >= plan.on_the_way_bytes {
                 loot.moved.push(item);
+                if plan.waits_for_its_turn {
+                    // It may come all the same.
+                    allowed = allowed.saturating_sub(len);
+                }
             } else if copies.iter().all(Option::is_some) {
                 loot.blocked = before == 0 && !tentative && giver.silence(now) >= SILENT && loot.moved.is_empty();
                 continue;
@@ -147,6 +166,7 @@ impl Engine {
         }
         if let Some(session) = self.sessions.get_mut(&victim) {
             session.counters.stolen_chunks += moved.len() as u64;
+            session.is_late |= loot.is_late && !moved.is_empty();
         }
         self.line_up(victim);
         self.waste.spend(loot.copied.iter().map(|(_, len)| u64::from(*len)).sum());
@@ -156,6 +176,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&thief) else {
             return;
         };
+        session.next_steal = Some(now + RETRY_TAKEN);
         for (index, len) in all {
             if self.table.add_copy(index, thief) {
                 self.in_flight_bytes += u64::from(len);
@@ -181,10 +202,13 @@ impl Engine {
         // Drained at the same time: (V - x) / rv = start + x / rt.
         let both =
             u128::from(thief_rate) * u128::from(victim_rate) / (u128::from(thief_rate) + u128::from(victim_rate));
+        let is_late = |session: &Session| session.silence(now) > TURN + round_trip(session);
+        let waits_for_its_turn = giver.is_proven() && is_late(giver) && giver.silence(now) < SILENT && !is_late(taker);
         let buffered = bytes_in(giver.reckoned_rate(usual_rate, now), round_trip(giver) + BUFFERED);
         Plan {
             excess_bytes: bytes_in(u64::try_from(both).unwrap_or(u64::MAX), ahead).min(giver.queue.bytes()),
-            on_the_way_bytes: buffered + READ_AHEAD_BYTES,
+            on_the_way_bytes: if waits_for_its_turn { 0 } else { buffered + READ_AHEAD_BYTES },
+            waits_for_its_turn,
             start,
             thief_rate,
             victim_rate,
@@ -194,12 +218,19 @@ impl Engine {
     }
 }
 
+/// The next tick: sessions look again together, since to look at the clock costs a look at all of them.
+fn whole_ticks(at: Duration) -> Duration {
+    let ticks = at.as_nanos().div_ceil(RETRY.as_nanos());
+    Duration::from_nanos(u64::try_from(ticks * RETRY.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// How thief and victim compare.
 struct Plan {
     /// How much to take over so that both are done at the same time.
     excess_bytes: u64,
     /// What the victim has probably sent or read: the front of its queue.
     on_the_way_bytes: u64,
+    waits_for_its_turn: bool,
     /// When the thief can begin.
     start: Duration,
     thief_rate: u64,

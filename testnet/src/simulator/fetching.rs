@@ -280,7 +280,7 @@ impl World {
                 channel.kept_bytes += bytes;
             }
             fetch.candidates.did_well(server);
-            match peer.store.put(index, bytes, self.now) {
+            match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
                 Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
                 Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),
                 Put::Added => {}

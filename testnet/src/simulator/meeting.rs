@@ -109,9 +109,9 @@ impl Candidates {
         Some(*peer)
     }
 
-    /// When the next one may be tried.
-    pub(super) fn next_due(&self) -> Option<Nanos> {
-        let idle = self.peers.values();
+    /// When the next one may be tried, of whatever source or only one that has come by itself.
+    pub(super) fn next_due(&self, any: bool) -> Option<Nanos> {
+        let idle = self.peers.values().filter(|candidate| any || candidate.source == Source::Swarm);
         idle.filter_map(|candidate| if let State::Idle(at) = candidate.state { Some(at) } else { None }).min()
     }
 
@@ -270,9 +270,9 @@ mod tests {
             (Some(8), Some(7), None)
         );
         candidates.failed(8, Duration::ZERO, 0);
-        assert_eq!(candidates.next_due(), Some(nanos(FIRST_PAUSE)));
+        assert_eq!(candidates.next_due(true), Some(nanos(FIRST_PAUSE)));
         candidates.banned(8);
-        assert_eq!((candidates.next_due(), candidates.next(u64::MAX, true)), (None, None));
+        assert_eq!((candidates.next_due(true), candidates.next(u64::MAX, true)), (None, None));
         for peer in 100..1000 {
             candidates.add(peer, Source::Hearsay, 0, &mut dice);
         }

@@ -86,7 +86,7 @@ impl World {
     fn make_room(&mut self, number: u32) {
         let now = self.time();
         let fetch = self.peers.get(number as usize).and_then(|peer| peer.fetch.as_ref());
-        let most = self.setup.meeting.sessions;
+        let most = self.setup.meeting.own_sessions;
         let crowded = |fetch: &&Fetch| fetch.channels.len() >= most && fetch.candidates.has_untried(self.now);
         let Some(fetch) = fetch.filter(crowded) else { return };
         let idle = fetch.engine.sessions(now).into_iter().filter_map(|report| {
@@ -126,9 +126,13 @@ impl World {
             dialling += 1;
             all += 1;
         }
-        let has_room = dialling < MAX_DIALS && all < own_sessions;
+        let has_room = dialling < MAX_DIALS && all < sessions;
         let tick = now + nanos(SWARM_EVERY);
-        let due = fetch.candidates.next_due().filter(|_| has_room).map_or(tick, |due| due.clamp(now + 1000, tick));
+        let due = fetch
+            .candidates
+            .next_due(all < own_sessions)
+            .filter(|_| has_room)
+            .map_or(tick, |due| due.clamp(now + 1000, tick));
         if fetch.next_meet.is_none_or(|at| due < at) {
             fetch.next_meet = Some(due);
             self.events.add(due, Event::Meet(number));

@@ -134,9 +134,9 @@ pub struct Meeting {
     pub look_up: Duration,
     /// How long an announcement takes until look-ups find it. Default 500 ms.
     pub announce: Duration,
-    /// Sessions up to which a fetch asks whomever it knows of. Default 32, as the node.
+    /// Sessions up to which a fetch asks whomever it knows of. Default 24, as the node.
     pub own_sessions: usize,
-    /// Sessions up to which it asks those, too, who have begun to fetch from it. Default 32, as the node.
+    /// Sessions up to which it asks those, too, who have begun to fetch from it. Default 40, as the node.
     pub sessions: usize,
 }
 
@@ -145,8 +145,8 @@ impl Default for Meeting {
         Self {
             look_up: Duration::from_millis(300),
             announce: Duration::from_millis(500),
-            own_sessions: 32,
-            sessions: 32,
+            own_sessions: 24,
+            sessions: 40,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a virtual peer holds: chunks and manifest nodes, and when they are durable.
 //!
-//! As the node's store does: a group is committed once it holds so many bytes or its first chunk has waited so long, and
-//! only what is durable is told to others and served.
+//! As in the node: a group is committed once it holds so many bytes or its first chunk has waited so long, sooner while
+//! others wait for what is fetched, and only what is durable is told to others and served.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,13 +17,20 @@ pub struct Durability {
     pub group_bytes: u64,
     /// … or once its first chunk has waited so long. Default 200 ms, likewise.
     pub group_delay: Duration,
+    /// … or so long, while anybody has a session for it. Default 50 ms, as the node's fetches.
+    pub awaited_delay: Duration,
     /// How long the disk takes for a commit. Default 10 ms.
     pub commit: Duration,
 }
 
 impl Default for Durability {
     fn default() -> Self {
-        Self { group_bytes: 4 << 20, group_delay: Duration::from_millis(200), commit: Duration::from_millis(10) }
+        Self {
+            group_bytes: 4 << 20,
+            group_delay: Duration::from_millis(200),
+            awaited_delay: Duration::from_millis(50),
+            commit: Duration::from_millis(10),
+        }
     }
 }
 
@@ -58,15 +65,16 @@ impl Store {
         Self { durability, held, nodes, open: Vec::new(), open_bytes: 0, due: None, closing: VecDeque::new() }
     }
 
-    /// Takes a verified chunk in.
-    pub(super) fn put(&mut self, index: u32, bytes: u64, now: Nanos) -> Put {
+    /// Takes a verified chunk in, for which others may wait.
+    pub(super) fn put(&mut self, index: u32, bytes: u64, is_awaited: bool, now: Nanos) -> Put {
         self.open.push(index);
         self.open_bytes += bytes;
         if self.open_bytes >= self.durability.group_bytes {
             return Put::Closed(self.close(now));
         }
         if self.open.len() == 1 {
-            let due = now + nanos(self.durability.group_delay);
+            let Durability { group_delay, awaited_delay, .. } = self.durability;
+            let due = now + nanos(if is_awaited { awaited_delay.min(group_delay) } else { group_delay });
             self.due = Some(due);
             return Put::Opened(due);
         }
@@ -127,18 +135,21 @@ mod tests {
     #[test]
     fn a_group_is_durable_when_it_is_full_or_old_and_lost_before() {
         let mut store = Store::new(Durability::default(), Availability::new(100), Vec::new());
-        assert_eq!(store.put(7, 1 << 20, 1000), Put::Opened(200_001_000));
-        assert_eq!(store.put(6, 2 << 20, 1000), Put::Added);
-        assert_eq!(store.put(3, 1 << 20, 2000), Put::Closed(10_002_000));
+        assert_eq!(store.put(7, 1 << 20, false, 1000), Put::Opened(200_001_000));
+        assert_eq!(store.put(6, 2 << 20, true, 1000), Put::Added);
+        assert_eq!(store.put(3, 1 << 20, false, 2000), Put::Closed(10_002_000));
         assert_eq!(store.group_due(300_000_000), None);
         assert!(store.held.is_empty());
         let range = |start, count| ChunkRange { start: ChunkIndex(start), count };
         assert_eq!(store.durable(), [range(3, 1), range(6, 2)]);
         assert_eq!(store.held.len(), 3);
-        store.put(9, 5, 0);
+        assert_eq!(store.put(8, 5, true, 0), Put::Opened(50_000_000));
+        assert_eq!(store.group_due(50_000_000), Some(60_000_000));
+        assert_eq!(store.durable(), [range(8, 1)]);
+        store.put(9, 5, false, 0);
         assert_eq!(store.group_due(199_999_999), None);
         assert_eq!(store.group_due(200_000_000), Some(210_000_000));
         store.crash();
-        assert_eq!((store.durable(), store.held.len()), (Vec::new(), 3));
+        assert_eq!((store.durable(), store.held.len()), (Vec::new(), 4));
     }
 }

@@ -1,6 +1,7 @@
 //! The engine in a simulated world, and alone.
 
 mod alone;
+mod late;
 mod nodes;
 mod peer;
 mod random;
