@@ -156,6 +156,7 @@ impl Intake {
         if let Some(seq) = queue.join_pending(&id, ingest)? {
             return Ok(seq);
         }
+        ingest.check()?;
         let seq = queue.open_seq;
         queue.pending.insert(id, seq);
         let unsettled = queue.unsettled.entry(seq).or_default();
@@ -224,6 +225,12 @@ impl Intake {
                 (Ok(()), Some(places)) => ingest.hold.absorb(places),
                 (Ok(()), None) => {}
             }
+        }
+        if outcome.is_err() {
+            // What those have put that give up now is no group with what comes later: it would share their fate, and be
+            // refused for want of room that they alone take.
+            queue.fill();
+            self.work.notify_one();
         }
         // Whoever hears of it finds nothing held any more by one that has given up.
         drop(unsettled);

@@ -1,8 +1,7 @@
 //! What a node keeps and gives back: `pin`, `unpin`, `rm`, `gc`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 use shoal_node::api::Published;
@@ -173,11 +172,11 @@ fn a_quota_may_be_lowered_and_must_leave_room_to_work_in() {
     });
 }
 
-/// Looks at how much of the disk a home takes, again and again, until told to stop; says the most it saw.
-async fn most_used(home: PathBuf, stop: Arc<AtomicBool>) -> u64 {
+/// Looks at how much of the disk a home takes, again and again while somebody wants to know; says the most it saw.
+async fn most_used(home: PathBuf, watched: Weak<()>) -> u64 {
     let watched = tokio::task::spawn_blocking(move || {
         let mut most = 0;
-        while !stop.load(Ordering::Relaxed) {
+        while watched.strong_count() > 0 {
             // Files that go while it looks are none of its business.
             most = most.max(disk_bytes(&home).unwrap_or(0));
             std::thread::yield_now();
@@ -220,8 +219,8 @@ fn fetches_at_once_never_exceed_the_quota_and_what_fits_is_fetched() {
         let arguments = vec!["--quota".into(), "96MiB".into()];
         cluster.add(NodeOptions { arguments, ..NodeOptions::default() }).await.unwrap();
         let node = cluster.node(1).shoal();
-        let stop = Arc::new(AtomicBool::new(false));
-        let watching = tokio::spawn(most_used(node.home().to_owned(), Arc::clone(&stop)));
+        let watched = Arc::new(());
+        let watching = tokio::spawn(most_used(node.home().to_owned(), Arc::downgrade(&watched)));
         // Four that fit together; two more for which others have to go; three of which no two fit together with what
         // the collector needs.
         assert_eq!(fetch_at_once(&cluster, &contents[..4], 1).await, 4);
@@ -232,7 +231,7 @@ fn fetches_at_once_never_exceed_the_quota_and_what_fits_is_fetched() {
             let output = cluster.folder().join(format!("alone-{at}"));
             fetch_and_compare(&node, &published.link, &output, FetchOptions::default(), original).await;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(watched);
         let most = watching.await.unwrap();
         assert!(most > quota / 2 && most <= quota, "{most} bytes at a time, {quota} are allowed");
     });

@@ -199,6 +199,30 @@ fn a_quota_below_what_is_used_is_reached_by_evicting() {
 }
 
 #[test]
+fn what_is_refused_takes_nothing_down_that_comes_later() {
+    let home = tempfile::tempdir().unwrap();
+    let config = StoreConfig { quota: Some(QUOTA), group_delay: Duration::from_secs(86_400), ..small() };
+    let store = Store::open_with(home.path(), &config, None).unwrap();
+    let mut rng = random(71);
+    for _ in 0..3 {
+        wait(async {
+            let too_much = store.ingest();
+            let refused = loop {
+                if let Err(error) = too_much.put_chunk(chunk(&mut rng, 30_000)).await {
+                    break error;
+                }
+            };
+            assert!(matches!(refused, StoreError::QuotaReached { .. }), "{refused}");
+            drop(too_much);
+            // What was put last by the one before is still on its way.
+            let late = store.ingest();
+            late.put_chunk(chunk(&mut rng, 30_000)).await.unwrap();
+            late.flush().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn whatever_is_done_the_quota_is_never_exceeded() {
     for seed in 0..6 {
         println!("seed {seed}");
