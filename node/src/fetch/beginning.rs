@@ -78,13 +78,12 @@ impl Coordinator<'_> {
         Some((*session, beginning.take_node(id)?))
     }
 
-    /// The first rows are here: takes the chunks that have come so.
+    /// The first rows are here: takes the chunks that have come so, and lets go of the rest.
     pub(super) async fn take_begun_chunks(&mut self) -> Result<(), FetchError> {
-        let Some((session, beginning)) = &mut self.beginning else {
+        let Some((session, beginning)) = self.beginning.take() else {
             return Ok(());
         };
-        let (session, chunks) = (*session, std::mem::take(&mut beginning.chunks));
-        for (index, codec, bytes) in chunks {
+        for (index, codec, bytes) in beginning.chunks {
             if self.engine.is_missing(index) {
                 let event = verify(&self.peers.context(), index, codec, bytes).await;
                 self.handle(session, event).await?;
