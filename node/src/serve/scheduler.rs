@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use shoal_protocol::availability::{ChunkIndex, ChunkRange};
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::serving::{
-    Action, ContentNumber, Opening, PeerNumber, ServingConfig, ServingPolicy, ServingReport, SessionId, SessionReport,
+    Action, ContentNumber, Opening, PeerNumber, REMEMBERED_PEERS, ServingConfig, ServingPolicy, ServingReport,
+    SessionId, SessionReport,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -20,9 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::Served;
 use crate::network::PeerId;
-
-/// Peers without a session that keep their number, for the policy to know them by when they come again.
-const KEPT_PEERS: usize = 1024;
 
 /// Decides for all serving sessions of a node.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ impl Scheduler {
             state: Mutex::new(State {
                 policy: ServingPolicy::new(config, seed),
                 orders: HashMap::new(),
-                peers: Numbers::new(KEPT_PEERS),
+                peers: Numbers::new(REMEMBERED_PEERS),
                 contents: Numbers::new(0),
                 next: 0,
                 wakes: None,

@@ -10,8 +10,8 @@ use super::action::PeerNumber;
 const JUDGED_AFTER: u32 = 8;
 /// First copies after which older ones count half.
 const MEMORY: u32 = 256;
-/// Peers that have gone and are remembered: some 100 bytes each.
-pub(super) const REMEMBERED: usize = 1024;
+/// Peers that have gone and are remembered, some 100 bytes each: as many as should keep their number.
+pub const REMEMBERED_PEERS: usize = 1024;
 
 /// What became of the first copies that a peer got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Credits {
         }
         self.order.insert(self.gone, peer);
         self.gone += 1;
-        if self.of.len() > REMEMBERED
+        if self.of.len() > REMEMBERED_PEERS
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.of.remove(&oldest);
@@ -96,10 +96,10 @@ mod tests {
         assert_eq!((credits.take(PeerNumber(0)), credits.take(PeerNumber(0))), (credit(9, 9), Credit::default()));
         credits.keep(PeerNumber(0), credit(9, 8));
         credits.keep(PeerNumber(0), credit(10, 9));
-        for peer in 2..=REMEMBERED as u64 {
+        for peer in 2..=REMEMBERED_PEERS as u64 {
             credits.keep(PeerNumber(peer), credit(1, 0));
         }
-        assert_eq!((credits.of.len(), credits.order.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((credits.of.len(), credits.order.len()), (REMEMBERED_PEERS, REMEMBERED_PEERS));
         assert_eq!((credits.take(PeerNumber(1)), credits.take(PeerNumber(0))), (Credit::default(), credit(10, 9)));
     }
 

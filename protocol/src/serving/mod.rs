@@ -83,6 +83,7 @@ use rand_core::SeedableRng;
 
 pub use action::{Action, ContentNumber, Opening, PeerNumber, ServingWait, SessionId, WantError};
 pub use config::ServingConfig;
+pub use credit::REMEMBERED_PEERS;
 pub use report::{Counters, ServingReport, SessionReport};
 
 use crate::availability::ChunkIndex;
