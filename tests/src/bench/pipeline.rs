@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
@@ -36,10 +36,14 @@ pub(super) fn import_flat(source: &Path, copy: &Path) -> Result<f64, BenchError>
 fn run(source: &Path, copy: &Path) -> io::Result<()> {
     let (input, output) = (File::open(source)?, File::create(copy)?);
     let (sink, cuts) = sync_channel(QUEUE);
-    let cuts = Mutex::new(cuts);
+    // It goes with the last worker, so that nobody waits for one that has failed.
+    let cuts = Arc::new(Mutex::new(cuts));
     let workers = available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(|| hash_and_write(&cuts, &output))).collect();
+        let output = &output;
+        let work = |cuts: Arc<_>| scope.spawn(move || hash_and_write(&cuts, output));
+        let workers: Vec<_> = (0..workers).map(|_| work(Arc::clone(&cuts))).collect();
+        drop(cuts);
         let read = read_and_cut(input, &sink);
         drop(sink);
         let broken = |_| Err(io::Error::other("a thread broke off"));
@@ -68,8 +72,10 @@ fn read_and_cut(mut input: File, sink: &SyncSender<Cut>) -> io::Result<()> {
             rest.extend_from_slice(bytes.get(whole..).unwrap_or_default());
             scanned -= whole;
             let cut = Cut { offset, bytes: std::mem::replace(&mut bytes, rest), ends };
-            // The workers end only after this, or with an error of their own.
-            let _ = sink.send(cut);
+            if sink.send(cut).is_err() {
+                // Every worker has ended with an error of its own.
+                return Ok(());
+            }
             offset += whole as u64;
         }
         if is_last {
