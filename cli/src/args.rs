@@ -157,6 +157,11 @@ pub(crate) struct PublishArgs {
     /// that the home holds
     #[arg(long)]
     pub(crate) no_serve: bool,
+    /// Return only once several other nodes hold the record of who has it, and a lookup by another path finds it; fail
+    /// when that takes longer than DURATION [default: 1m]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+    #[arg(value_parser = parse_duration, conflicts_with = "no_serve")]
+    pub(crate) wait: Option<Duration>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }

@@ -7,10 +7,12 @@ use shoal_protocol::hash::ContentHash;
 use shoal_protocol::link::Link;
 use shoal_protocol::manifest::ContentKind;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::{Failure, Phase, Progress, PublishRequest, PublishStreamRequest, Published};
+use crate::api::{Failure, FailureKind, Phase, Progress, PublishRequest, PublishStreamRequest, Published};
 use crate::config::DEFAULT_NETWORK;
 use crate::control::Items;
+use crate::network::Sighting;
 use crate::node::Inner;
 use crate::operation::Reporter;
 use crate::publish::scan::{last_name, scan};
@@ -21,6 +23,14 @@ const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(20);
 /// Addresses that go into a link.
 const LINK_PEERS: usize = 4;
 
+/// How many other nodes must name this one to a stranger, if there are so many.
+const SEVERAL: usize = 3;
+/// The pause between two lookups by strangers.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest that a publish waits until others find it.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// What is the same for all that is published.
 struct Publication {
     name: Option<String>,
@@ -28,6 +38,7 @@ struct Publication {
     total_bytes: Option<u64>,
     in_place: bool,
     import_only: bool,
+    wait: Option<Duration>,
 }
 
 impl Inner {
@@ -47,6 +58,7 @@ impl Inner {
             total_bytes: Some(scan.bytes()),
             in_place: request.in_place,
             import_only: request.import_only,
+            wait: request.wait_ms.map(Duration::from_millis),
         };
         self.publish_input(Input::Paths(scan), publication, reporter).await
     }
@@ -58,8 +70,9 @@ impl Inner {
         bytes: Items<Bytes>,
         reporter: &Reporter,
     ) -> Result<Published, Failure> {
-        let PublishStreamRequest { name, import_only } = request;
-        let publication = Publication { name, total_bytes: None, in_place: false, import_only };
+        let PublishStreamRequest { name, import_only, wait_ms } = request;
+        let wait = wait_ms.map(Duration::from_millis);
+        let publication = Publication { name, total_bytes: None, in_place: false, import_only, wait };
         self.publish_input(Input::of_stream(bytes), publication, reporter).await
     }
 
@@ -69,17 +82,27 @@ impl Inner {
         publication: Publication,
         reporter: &Reporter,
     ) -> Result<Published, Failure> {
-        let Publication { name, total_bytes, in_place, import_only } = publication;
+        let Publication { name, total_bytes, in_place, import_only, wait } = publication;
+        if import_only && wait.is_some() {
+            return Err(Failure::new(
+                FailureKind::Usage,
+                "what is only stored is announced to nobody: wait for nothing",
+            ));
+        }
         let tell = |phase, done_bytes| {
             reporter.progress.send_replace(Progress { phase, done_bytes, total_bytes, ..Progress::default() });
         };
         let tell_import = |done| tell(Phase::Importing, done);
         let imported = import(&self.store, input, name.clone(), in_place, tell_import).await?;
         let root = &imported.root;
-        let mut announced_to = None;
+        let (mut announced_to, mut found_through) = (None, None);
         if !import_only {
             tell(Phase::Announcing, root.bytes);
             announced_to = self.announce(imported.hash, reporter).await;
+            if let Some(patience) = wait {
+                tell(Phase::Confirming, root.bytes);
+                found_through = Some(self.wait_until_found(imported.hash, patience).await?);
+            }
         }
         Ok(Published {
             hash: imported.hash,
@@ -89,6 +112,7 @@ impl Inner {
             new_bytes: imported.new_bytes,
             entries: if root.kind == ContentKind::File { 1 } else { root.entries },
             announced_to,
+            found_through,
         })
     }
 
@@ -104,6 +128,35 @@ impl Inner {
         // Nobody may be listening.
         let _ = reporter.notes.try_send(note);
         None
+    }
+
+    /// Waits until a stranger who looks the content up hears of this node from several others, or from all that
+    /// answer if they are fewer; says from how many. In between, the record is sent anew.
+    async fn wait_until_found(&self, hash: ContentHash, patience: Duration) -> Result<u32, Failure> {
+        let key = hash.discovery_key();
+        let deadline = Instant::now() + patience.min(LONGEST_WAIT);
+        let mut last = Sighting::default();
+        loop {
+            let Ok(sighting) = timeout_at(deadline, self.network.look_up_as_stranger(key)).await else { break };
+            last = sighting.map_err(|error| Failure::from_error(FailureKind::Failed, &error))?;
+            if last.keepers >= last.asked.clamp(1, SEVERAL) {
+                return Ok(u32::try_from(last.keepers).unwrap_or(u32::MAX));
+            }
+            let again = async {
+                sleep(LOOK_AGAIN).await;
+                self.network.announce(key).await
+            };
+            match timeout_at(deadline, again).await {
+                Ok(announced) => drop(announced.map_err(|error| Failure::from_error(FailureKind::Failed, &error))?),
+                Err(_) => break,
+            }
+        }
+        let Sighting { keepers, asked } = last;
+        let message = format!(
+            "{hash} is stored and announced, but after {patience:?} {keepers} of {asked} nodes that a stranger asks name \
+             this node; `shoal peers` shows who is connected, and the same command looks again"
+        );
+        Err(Failure::new(FailureKind::Failed, message))
     }
 
     /// A link to a content, with addresses of this node as hints.

@@ -40,6 +40,7 @@ fn published() -> Published {
         new_bytes: 0,
         entries: 1,
         announced_to: Some(2),
+        found_through: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use shoal_node::api::{PublishRequest, PublishStreamRequest, Published};
 use shoal_node::control::Service;
 
+use super::millis;
 use crate::args::PublishArgs;
 use crate::count::show_count;
 use crate::interrupt::Interrupt;
@@ -56,13 +57,14 @@ enum What {
 impl What {
     fn of(args: &PublishArgs) -> Outcome<Self> {
         let (name, import_only) = (args.name.clone(), args.no_serve);
+        let wait_ms = args.wait.map(millis);
         if !args.paths.iter().any(|path| path == Path::new("-")) {
             let paths = args.paths.iter().map(|path| paths::absolute(path)).collect::<Outcome<Vec<_>>>()?;
-            return Ok(Self::Paths(PublishRequest { paths, name, import_only, in_place: args.in_place }));
+            return Ok(Self::Paths(PublishRequest { paths, name, import_only, in_place: args.in_place, wait_ms }));
         }
         match args.paths.len() {
             _ if args.in_place => Err(Stop::usage("--in-place needs files, and - is stdin (a file named - is ./-)")),
-            1 => Ok(Self::Stdin(PublishStreamRequest { name, import_only })),
+            1 => Ok(Self::Stdin(PublishStreamRequest { name, import_only, wait_ms })),
             _ => Err(Stop::usage("- is stdin and can be published alone only (a file named - is ./-)")),
         }
     }
@@ -83,13 +85,16 @@ fn show(published: &Published, output: &mut Output) -> Outcome {
     };
     let chunks = show_count(published.chunks, "chunk");
     output.note(&format!("published {} in {chunks}, {new}", show_size(published.bytes)));
-    match published.announced_to {
-        Some(0) => {
+    match (published.found_through, published.announced_to) {
+        (Some(nodes), _) => {
+            output.note(&format!("who looks it up finds it through {}", show_count(nodes, "other node")))
+        }
+        (None, Some(0)) => {
             output.warn("no other node keeps the record yet: only the link, whose addresses lead here, finds it")
         }
-        Some(1) => output.note("1 other node keeps the record of who has it"),
-        Some(nodes) => output.note(&format!("{nodes} other nodes keep the record of who has it")),
-        None => {}
+        (None, Some(1)) => output.note("1 other node keeps the record of who has it"),
+        (None, Some(nodes)) => output.note(&format!("{nodes} other nodes keep the record of who has it")),
+        (None, None) => {}
     }
     Ok(())
 }

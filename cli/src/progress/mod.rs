@@ -45,6 +45,7 @@ pub(crate) fn show_phase(phase: Phase) -> &'static str {
         Phase::Scanning => "scanning",
         Phase::Importing => "importing",
         Phase::Announcing => "announcing",
+        Phase::Confirming => "waiting until others find it",
         Phase::Searching => "searching",
         Phase::Manifest => "reading manifest",
         Phase::Fetching => "fetching",

@@ -32,6 +32,8 @@ pub enum Phase {
     Importing,
     /// Telling the DHT.
     Announcing,
+    /// Waiting until others find what was announced.
+    Confirming,
     /// Looking for a first provider.
     Searching,
     /// Taking in the manifest.

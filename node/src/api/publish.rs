@@ -19,6 +19,9 @@ pub struct PublishRequest {
     /// Copy no file of 1 MiB or more: note where in it each chunk lies.
     #[serde(default)]
     pub in_place: bool,
+    /// Return only once others find it, and fail when they do not within so many milliseconds. Not with `import_only`.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
 }
 
 /// Asks to publish bytes that come along with the request as one file.
@@ -29,6 +32,9 @@ pub struct PublishStreamRequest {
     /// Store only: neither announce nor wait for anybody.
     #[serde(default)]
     pub import_only: bool,
+    /// Return only once others find it, and fail when they do not within so many milliseconds. Not with `import_only`.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
 }
 
 /// What a publish made.
@@ -48,4 +54,8 @@ pub struct Published {
     pub entries: u64,
     /// How many other nodes took the provider record; `None` when nothing was announced.
     pub announced_to: Option<u32>,
+    /// How many other nodes named this node to a stranger who looked the content up; `None` when nobody waited for
+    /// that.
+    #[serde(default)]
+    pub found_through: Option<u32>,
 }

@@ -213,6 +213,9 @@ impl Service for Client {
             query::push(&mut uri, "name", name);
         }
         query::push(&mut uri, "import_only", request.import_only);
+        if let Some(wait_ms) = request.wait_ms {
+            query::push(&mut uri, "wait_ms", wait_ms);
+        }
         let broken = Broken::default();
         let body = broken.body(bytes);
         broken.explain(self.operation(uri, Ok(body)))

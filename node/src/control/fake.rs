@@ -28,6 +28,7 @@ pub(super) fn published() -> Published {
         new_bytes: 7,
         entries: 1,
         announced_to: Some(3),
+        found_through: None,
     }
 }
 

@@ -161,6 +161,7 @@ fn publish_stream_request(query: Option<&str>) -> Result<PublishStreamRequest, F
         match &*key {
             "name" => request.name = Some(value.into_owned()),
             "import_only" => request.import_only = query::yes_or_no(&key, &value)?,
+            "wait_ms" => request.wait_ms = Some(query::number(&key, &value)?),
             _ => return Err(unknown(&key)),
         }
     }

@@ -90,8 +90,13 @@ async fn values_and_failures_arrive_as_they_were() {
 #[tokio::test]
 async fn events_arrive_in_order_and_requests_whole() {
     let world = world(Fake::default()).await;
-    let request =
-        PublishRequest { paths: vec!["/a b".into(), "/ü".into()], name: None, import_only: true, in_place: true };
+    let request = PublishRequest {
+        paths: vec!["/a b".into(), "/ü".into()],
+        name: None,
+        import_only: true,
+        in_place: true,
+        wait_ms: Some(7),
+    };
     let events = world.client.publish(request.clone()).collect::<Vec<_>>().await;
     let [Event::Progress(_), Event::Note { message }, Event::Done(done)] = &events[..] else {
         panic!("{events:?}");
@@ -101,7 +106,7 @@ async fn events_arrive_in_order_and_requests_whole() {
 }
 
 async fn upload(world: &World, pieces: Vec<Result<bytes::Bytes, Failure>>) -> Vec<Event<Published>> {
-    let request = PublishStreamRequest { name: Some("a b&c".into()), import_only: true };
+    let request = PublishStreamRequest { name: Some("a b&c".into()), import_only: true, wait_ms: Some(7) };
     let events = world.client.publish_stream(request.clone(), futures::stream::iter(pieces).boxed());
     let events = timeout(PATIENCE, events.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(*world.service.asked.lock().unwrap(), [format!("{request:?}")]);
@@ -136,7 +141,7 @@ async fn whoever_sends_on_hears_that_it_was_refused() {
 #[tokio::test]
 async fn a_failure_ends_the_events_whether_first_or_later() {
     let world = world(Fake { fails: true, ..Fake::default() }).await;
-    let request = PublishRequest { paths: Vec::new(), name: None, import_only: false, in_place: false };
+    let request = PublishRequest { paths: Vec::new(), name: None, import_only: false, in_place: false, wait_ms: None };
     assert_eq!(world.client.publish(request).collect::<Vec<_>>().await, [Event::Error(failure())]);
     let events = world.client.fetch(fetch_request()).collect::<Vec<_>>().await;
     assert_eq!(events.last(), Some(&Event::Error(failure())));

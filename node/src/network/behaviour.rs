@@ -9,7 +9,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{autonat, connection_limits, dcutr, identify, kad, mdns, memory_connection_limits, ping, relay};
 
 use super::records::Records;
-use super::{InboundStream, NetworkConfig, NetworkLimits, streams};
+use super::{InboundStream, NetworkConfig, NetworkLimits, NetworkName, streams};
 
 /// The family of protocols, in identify. Says nothing of the network; that is in the protocols' names.
 const FAMILY: &str = "shoal/1";
@@ -60,7 +60,7 @@ impl Behaviour {
             memory: memory_connection_limits::Behaviour::with_max_percentage(config.limits.memory_share),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new()),
-            kad: dht(local, config),
+            kad: dht(local, &config.network, &config.limits),
             mdns: Toggle::from(config.mdns.then(|| local_discovery(local)).flatten()),
             autonat_client: autonat::v2::client::Behaviour::default(),
             autonat_server: autonat::v2::server::Behaviour::default(),
@@ -82,8 +82,8 @@ fn connection_limits(limits: &NetworkLimits) -> connection_limits::ConnectionLim
 
 /// Kademlia under the network's own name. It answers from the start: on a local network nobody would ever confirm an
 /// address, and a DHT of clients finds nothing.
-fn dht(local: libp2p::PeerId, config: &NetworkConfig) -> kad::Behaviour<Records> {
-    let mut kad = kad::Config::new(config.network.kad_protocol());
+pub(super) fn dht(local: libp2p::PeerId, network: &NetworkName, limits: &NetworkLimits) -> kad::Behaviour<Records> {
+    let mut kad = kad::Config::new(network.kad_protocol());
     kad.set_query_timeout(QUERY_TIMEOUT)
         .set_substreams_timeout(REQUEST_TIMEOUT)
         .set_parallelism(PARALLELISM)
@@ -95,8 +95,8 @@ fn dht(local: libp2p::PeerId, config: &NetworkConfig) -> kad::Behaviour<Records>
         .set_replication_interval(None)
         .set_publication_interval(None)
         .set_provider_publication_interval(None)
-        .set_provider_record_ttl(Some(config.limits.record_life));
-    let mut kad = kad::Behaviour::with_config(local, Records::new(local, &config.limits), kad);
+        .set_provider_record_ttl(Some(limits.record_life));
+    let mut kad = kad::Behaviour::with_config(local, Records::new(local, limits), kad);
     kad.set_mode(Some(kad::Mode::Server));
     kad
 }

@@ -30,6 +30,8 @@ pub(super) enum Command {
     StopAnnouncing { key: DiscoveryKey },
     /// Look for providers; the lookup ends when the receiver is dropped.
     FindProviders { key: DiscoveryKey, providers: mpsc::Sender<Provider> },
+    /// Some peers of the routing table, chosen at random, with the addresses that it has of them.
+    Acquaintances { limit: usize, reply: Reply<Vec<(LibPeerId, Vec<Multiaddr>)>> },
     /// Who is connected.
     Peers { reply: Reply<Vec<PeerInfo>> },
     /// How the network is.

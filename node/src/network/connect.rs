@@ -48,7 +48,7 @@ pub(super) async fn open_stream(
             Err(OpenFailure::Busy) => return Err(OpenError::Busy),
             Err(OpenFailure::Unsupported) => {
                 let speaks = self::routes(network, peer).await?.speaks;
-                let protocol = network.transfer_protocol.clone();
+                let protocol = network.name.transfer_protocol().to_string();
                 return Err(OpenError::UnsupportedProtocol { peer, protocol, speaks });
             }
         }

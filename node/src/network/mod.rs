@@ -5,8 +5,8 @@
 //! shows no type of libp2p. One task owns the swarm (`driver`); the handle talks to it through a bounded queue.
 //!
 //! Where to look: `transport` for what carries connections, `behaviour` for the protocols, `driver` for the
-//! task, `records` and `announce` for the DHT's records, `discovery` for how others are found, `streams` and
-//! `connect` for how a stream comes to be.
+//! task, `records` and `announce` for the DHT's records, `stranger` for whether others find them, `discovery` for how
+//! others are found, `streams` and `connect` for how a stream comes to be.
 
 mod address;
 mod announce;
@@ -22,6 +22,7 @@ mod muxer;
 mod reach;
 mod records;
 mod status;
+mod stranger;
 mod streams;
 mod tls;
 mod transport;
@@ -35,7 +36,7 @@ pub use address::{Address, AddressError, MAX_ADDRESS_BYTES, MAX_ADDRESS_CHARS, P
 pub use config::{MAX_NETWORK_NAME_CHARS, NetworkConfig, NetworkLimits, NetworkName, NetworkNameError};
 pub use error::{Attempt, NetworkError, OpenError};
 pub use identity::{Identity, IdentityError};
-pub use status::{Announced, BootstrapState, DhtMode, NetworkStatus, NewRecord, Path, PeerInfo, Provider};
+pub use status::{Announced, BootstrapState, DhtMode, NetworkStatus, NewRecord, Path, PeerInfo, Provider, Sighting};
 pub use streams::{InboundStream, TransferStream};
 
 /// Providers that may wait to be taken from one lookup; what comes beyond is dropped.
@@ -46,7 +47,8 @@ const PROVIDER_QUEUE: usize = 512;
 pub struct Network {
     commands: mpsc::Sender<Command>,
     local: PeerId,
-    transfer_protocol: String,
+    name: NetworkName,
+    limits: NetworkLimits,
     addresses: watch::Receiver<Vec<Address>>,
     dht_peers: watch::Receiver<usize>,
     records: broadcast::Sender<NewRecord>,
@@ -60,12 +62,13 @@ impl Network {
     /// When an address cannot be listened on.
     pub async fn start(config: NetworkConfig) -> Result<(Self, mpsc::Receiver<InboundStream>), NetworkError> {
         let local = config.identity.peer_id();
-        let transfer_protocol = config.network.transfer_protocol().to_string();
+        let (name, limits) = (config.network.clone(), config.limits.clone());
         let started = driver::start(config).await?;
         let network = Self {
             commands: started.commands,
             local,
-            transfer_protocol,
+            name,
+            limits,
             addresses: started.addresses,
             dht_peers: started.dht_peers,
             records: started.records,
@@ -140,6 +143,16 @@ impl Network {
         let (providers, found) = mpsc::channel(PROVIDER_QUEUE);
         self.send(Command::FindProviders { key, providers }).await?;
         Ok(found)
+    }
+
+    /// Looks for providers of a key as a stranger would, who starts from other nodes and never asks this one, and
+    /// says how many nodes answered that this one is a provider. Takes a while, at most as long as any lookup.
+    ///
+    /// # Errors
+    /// When the network was shut down, or the second node cannot be started.
+    pub async fn look_up_as_stranger(&self, key: DiscoveryKey) -> Result<Sighting, NetworkError> {
+        let starts = self.ask(|reply| Command::Acquaintances { limit: stranger::STARTS, reply }).await?;
+        stranger::look_up(&self.name, &self.limits, starts, self.local.libp2p(), key).await
     }
 
     /// Who is connected.

@@ -50,6 +50,15 @@ pub struct PeerInfo {
     pub same_network: Option<bool>,
 }
 
+/// What a stranger's lookup of a key that this node announces came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// Nodes that answered that this node is a provider. At most the 20 or so that are nearest to the key are asked.
+    pub keepers: usize,
+    /// Nodes nearest to the key that answered at all, at most 20.
+    pub asked: usize,
+}
+
 /// Whether this node answers the DHT's queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DhtMode {

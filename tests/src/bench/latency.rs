@@ -63,7 +63,13 @@ async fn start(home: &Path) -> Result<Node, BenchError> {
 
 /// Publishes a file; says how it is asked for.
 async fn publish(provider: &Node, source: &Path) -> Result<FetchRequest, BenchError> {
-    let request = PublishRequest { paths: vec![source.to_owned()], name: None, import_only: true, in_place: false };
+    let request = PublishRequest {
+        paths: vec![source.to_owned()],
+        name: None,
+        import_only: true,
+        in_place: false,
+        wait_ms: None,
+    };
     let published = result(provider.publish(request)).await?;
     let peers = provider.identity().await.map_err(part)?.addresses;
     Ok(FetchRequest {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use shoal_node::api::Published;
 use shoal_testnet::cluster::NodeOptions;
 use shoal_testnet::command::FetchOptions;
 
@@ -99,5 +100,20 @@ fn a_hash_that_nobody_has_ends_in_time() {
         assert!(started.elapsed() < Duration::from_secs(3 + 5), "took {:?}", started.elapsed());
         refused(&finished, 3, &["no provider"]);
         nothing_at(&output);
+    });
+}
+
+#[test]
+fn who_waits_hears_that_others_find_it_or_that_nobody_does() {
+    run(async {
+        let mut cluster = cluster(4).await;
+        let file = sample(cluster.folder(), "file", MIB, 7);
+        let path = file.to_str().unwrap();
+        let found: Published = cluster.node(2).shoal().json(["publish", "--wait", path]).await.unwrap();
+        assert!(found.found_through.unwrap_or(0) >= 2, "{found:?}");
+
+        let alone = cluster.add(NodeOptions { alone: true, ..NodeOptions::default() }).await.unwrap();
+        let finished = cluster.node(alone).shoal().run(["publish", "--wait=1s", path]).await.unwrap();
+        refused(&finished, 1, &[&found.hash.to_string(), "0 of 0 nodes", "shoal peers"]);
     });
 }

@@ -15,7 +15,7 @@ use super::Driver;
 use crate::network::announce::{Full, Schedule};
 use crate::network::behaviour::Behaviour;
 use crate::network::command::Reply;
-use crate::network::records::Records;
+use crate::network::records::{Random, Records};
 use crate::network::status::{Announced, NewRecord, Provider};
 use crate::network::{Address, NetworkError, PeerId, reach};
 
@@ -243,6 +243,25 @@ pub(super) fn known_addresses(kad: &mut kad::Behaviour<Records>, peer: LibPeerId
     kad.handle_pending_outbound_connection(nobody, Some(peer), &[], Endpoint::Dialer).unwrap_or_default()
 }
 
+/// At most so many peers of the routing table, chosen at random, with the addresses that it has of them.
+pub(super) fn acquaintances(kad: &mut kad::Behaviour<Records>, limit: usize) -> Vec<(LibPeerId, Vec<Multiaddr>)> {
+    let random = Random::new();
+    let entry = |peer: LibPeerId, addresses: &kad::Addresses| (peer, addresses.iter().cloned().collect());
+    let mut peers: Vec<_> = kad
+        .kbuckets()
+        .flat_map(|bucket| {
+            let entries = bucket.iter().map(|known| entry(*known.node.key.preimage(), known.node.value));
+            entries.collect::<Vec<_>>()
+        })
+        .collect();
+    for at in 0..limit.min(peers.len()) {
+        let other = at + random.below(peers.len() - at);
+        peers.swap(at, other);
+    }
+    peers.truncate(limit);
+    peers
+}
+
 /// Takes the addresses of a peer that answers into the routing table. What the peer said before is kept besides, since
 /// an address that it does not name may be the one that works from here; but not without end, as a peer may say
 /// something else every second.
@@ -267,7 +286,7 @@ fn provider(peer: LibPeerId, addresses: Vec<Multiaddr>) -> Provider {
 }
 
 /// The key under which the DHT has a discovery key.
-pub(super) fn record_key(key: &DiscoveryKey) -> RecordKey {
+pub(in crate::network) fn record_key(key: &DiscoveryKey) -> RecordKey {
     RecordKey::new(key.as_bytes())
 }
 

@@ -25,6 +25,7 @@ use super::reach::{self, Reachability};
 use super::status::{DhtMode, NetworkStatus, NewRecord};
 use super::{Address, InboundStream, NetworkConfig, NetworkError, PeerId, transport};
 use dht::Dht;
+pub(super) use dht::record_key;
 use dials::Dials;
 use peers::{Peers, Protocols};
 
@@ -172,6 +173,9 @@ impl Driver {
                 self.dht.stop_announcing(&key, &mut self.swarm.behaviour_mut().kad);
             }
             Command::FindProviders { key, providers } => self.dht.find(key, providers),
+            Command::Acquaintances { limit, reply } => {
+                let _ = reply.send(dht::acquaintances(&mut self.swarm.behaviour_mut().kad, limit));
+            }
             Command::Peers { reply } => {
                 let _ = reply.send(self.peers.infos(&self.swarm.behaviour().streams, Instant::now()));
             }

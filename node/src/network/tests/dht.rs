@@ -185,3 +185,35 @@ async fn the_quota_of_own_announcements_is_told() {
     node.network.stop_announcing(key(1)).await.unwrap();
     within(node.network.announce(key(3))).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_counts_the_others_that_name_a_provider() {
+    let middle = start(config(&[])).await;
+    let provider = joined(&[&middle]).await;
+    let others = [joined(&[&middle, &provider]).await, joined(&[&middle, &provider]).await];
+    provider.knows(3).await;
+    let not_announced = within(provider.network.look_up_as_stranger(key(1))).await.unwrap();
+    assert_eq!(not_announced.keepers, 0);
+    within(provider.network.announce(key(1))).await.unwrap();
+    // Records are not acknowledged: the first strangers may come before them.
+    let sighting = within(async {
+        loop {
+            let sighting = provider.network.look_up_as_stranger(key(1)).await.unwrap();
+            if sighting.keepers == 3 {
+                return sighting;
+            }
+        }
+    })
+    .await;
+    assert_eq!(sighting.asked, 3, "all but the provider, who has the record too and is not asked");
+    let elsewhere = within(others[0].network.look_up_as_stranger(key(1))).await.unwrap();
+    assert_eq!(elsewhere.keepers, 0, "the record is another's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_else_is_a_stranger_finds_nothing_at_once() {
+    let lonely = start(config(&[])).await;
+    within(lonely.network.announce(key(1))).await.unwrap();
+    let sighting = within(lonely.network.look_up_as_stranger(key(1))).await.unwrap();
+    assert_eq!(sighting, Sighting::default());
+}
