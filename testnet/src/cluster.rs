@@ -297,7 +297,6 @@ impl Drop for Cluster {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A stand-in for `shoal` that says what a daemon says, and notes its pid and what it was bootstrapped from.
     const FAKE: &str = r#"#!/bin/sh
@@ -320,9 +319,7 @@ esac
 "#;
 
     fn options(folder: &Path, nodes: usize) -> ClusterOptions {
-        let program = folder.join("fake-shoal");
-        fs::write(&program, FAKE).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = crate::fake::program(folder, FAKE);
         ClusterOptions { folder: Some(folder.to_owned()), ..ClusterOptions::new(program, nodes) }
     }
 

@@ -291,13 +291,9 @@ fn spawn(command: &mut Command) -> Result<Child, TestnetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn fake(folder: &Path, script: &str) -> Shoal {
-        let program = folder.join("fake-shoal");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Shoal::new(program, folder.join("home"))
+        Shoal::new(crate::fake::program(folder, &format!("#!/bin/sh\n{script}\n")), folder.join("home"))
     }
 
     #[tokio::test]

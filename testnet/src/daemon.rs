@@ -150,6 +150,7 @@ async fn read_events(stdout: ChildStdout, mut events: File, say: watch::Sender<A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait;
 
     fn shell(folder: &Path, script: &str) -> Daemon {
         let mut command = Command::new("/bin/sh");
@@ -184,6 +185,9 @@ mod tests {
     async fn a_node_that_never_is_ready_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let mut daemon = shell(folder.path(), &format!("echo waiting for godot >&2; {LISTENING}; exec sleep 600"));
+        let log = folder.path().join("log");
+        let said = async || Ok(std::fs::read_to_string(&log).unwrap().contains("godot").then_some(()));
+        wait::until("what it says", Duration::from_secs(60), said).await.unwrap();
         let error = daemon.ready(Duration::from_millis(300)).await.unwrap_err().to_string();
         assert!(error.contains("node-7 is not ready") && error.contains("godot"), "{error}");
         daemon.kill().await.unwrap();

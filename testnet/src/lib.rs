@@ -28,6 +28,8 @@ pub mod tree;
 pub mod wait;
 
 mod daemon;
+#[cfg(test)]
+mod fake;
 mod log;
 mod narrator;
 mod temporary;

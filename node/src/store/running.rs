@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::broadcast;
@@ -75,7 +75,7 @@ impl Store {
             quota: Quota::new(home, config.quota, config.segment_bytes),
             evicted: broadcast::channel(EVICTED).0,
             reads: AtomicU64::default(),
-            healed: Mutex::new(0),
+            healed: RwLock::new(0),
             lock: Mutex::new(Some(lock)),
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::Durability;
 use shoal_protocol::hash::ContentHash;
@@ -41,8 +41,9 @@ pub(super) struct Shared {
     pub(super) evicted: broadcast::Sender<ContentHash>,
     // Objects that were asked for: tells the collector whether others read.
     pub(super) reads: AtomicU64,
-    // One heals at a time; the count says whether another has done it meanwhile.
-    pub(super) healed: Mutex<u64>,
+    // How often the index was opened anew. Whoever uses the index reads it meanwhile, so that nobody looks into one that
+    // has not got back yet what it forgot; one heals at a time, and the count says whether another has done it already.
+    pub(super) healed: RwLock<u64>,
     // Given up once every file is closed.
     pub(super) lock: Mutex<Option<HomeLock>>,
 }
@@ -135,26 +136,28 @@ impl Shared {
     /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more. Where
     /// the disk takes no writes, the index goes on in memory.
     fn with_index<T>(&self, work: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let before = self.heals();
-        let error = match work(&self.index) {
-            Err(error) if error.closes_handle() => error,
-            result => return result,
+        let work = || {
+            let heals = self.healed.read().unwrap_or_else(PoisonError::into_inner);
+            (*heals, work(&self.index))
+        };
+        let (before, error) = match work() {
+            (before, Err(error)) if error.closes_handle() => (before, error),
+            (_, result) => return result,
         };
         tracing::warn!(%error, "opening the index anew");
         self.heal_index(before)?;
-        let healed = self.heals();
-        match work(&self.index) {
-            Err(error) if error.is_refusal() && !self.index.is_in_memory() => {
+        match work() {
+            (healed, Err(error)) if error.is_refusal() && !self.index.is_in_memory() => {
                 self.leave_disk(healed, error)?;
-                work(&self.index)
+                work().1
             }
-            result => result,
+            (_, result) => result,
         }
     }
 
     /// How often the index has been opened anew. Waits while that is under way.
     pub(super) fn heals(&self) -> u64 {
-        *self.healed.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.healed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work`, unless the index was opened anew since that had happened `heals` times: what was learnt of it before
@@ -164,7 +167,7 @@ impl Shared {
         heals: u64,
         work: impl FnOnce(&Index) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let healed = self.healed.read().unwrap_or_else(PoisonError::into_inner);
         if *healed == heals { work(&self.index) } else { Err(StoreError::Overtaken) }
     }
 
@@ -207,7 +210,7 @@ impl Shared {
     }
 
     fn heal_index(&self, before: u64) -> Result<(), StoreError> {
-        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
         if *healed != before {
             return Ok(());
         }
@@ -230,7 +233,7 @@ impl Shared {
     }
 
     fn leave_disk(&self, before: u64, refusal: StoreError) -> Result<(), StoreError> {
-        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
         if *healed != before {
             return Ok(());
         }
@@ -244,7 +247,7 @@ impl Shared {
     /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
     /// built some of what is held is not found; the damaged one is kept aside.
     pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
-        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = self.index.check_pages()?;
         if wrong.is_none()
             && let Err(error) = self.index.check_rows()

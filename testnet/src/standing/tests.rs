@@ -1,7 +1,6 @@
 //! Networks of a stand-in for `shoal` that says what a daemon says, and answers nothing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -22,9 +21,7 @@ while :; do sleep 0.02; done
 "#;
 
 fn options(folder: &Path, nodes: Option<usize>) -> UpOptions {
-    let program = folder.join("fake-shoal");
-    fs::write(&program, FAKE).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = crate::fake::program(folder, FAKE);
     let (topology, network) = (Topology::Star, folder.join("network"));
     UpOptions { program, folder: network, nodes, topology, limit_up: None, limit_down: None }
 }

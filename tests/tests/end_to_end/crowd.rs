@@ -12,7 +12,7 @@ const BYTES: u64 = 24 * MIB;
 #[test]
 fn a_crowd_that_begins_at_once_exchanges_among_itself_what_the_seeder_sends_once() {
     run(async {
-        let slow = NodeOptions { limit_up: Some(4 * MIB), ..NodeOptions::default() };
+        let slow = NodeOptions { limit_up: Some(2 * MIB), ..NodeOptions::default() };
         let mut cluster = cluster_with(1, slow).await;
         for _ in 0..LEECHERS {
             cluster.add(NodeOptions::default()).await.unwrap();
@@ -34,7 +34,8 @@ fn a_crowd_that_begins_at_once_exchanges_among_itself_what_the_seeder_sends_once
         }
         let status = cluster.node(0).shoal().status().await.unwrap();
         let sent = status.sent_bytes;
-        assert!((BYTES..BYTES * 13 / 10).contains(&sent), "the seeder sent {sent} of {BYTES} bytes: {status:#?}");
+        // More than once while others wait for their disks; without an exchange it would be eight times.
+        assert!((BYTES..BYTES * 2).contains(&sent), "the seeder sent {sent} of {BYTES} bytes: {status:#?}");
         assert_eq!(status.counters["serving_first_copies"], published.chunks);
     });
 }

@@ -97,7 +97,7 @@ fn a_hash_that_nobody_has_ends_in_time() {
         let started = Instant::now();
         let finished = cluster.node(2).shoal().run(arguments).await.unwrap();
         // The stated time, and room for a busy machine to start a process.
-        assert!(started.elapsed() < Duration::from_secs(3 + 5), "took {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(3 + 11), "took {:?}", started.elapsed());
         refused(&finished, 3, &["no provider"]);
         nothing_at(&output);
     });

@@ -78,7 +78,10 @@ fn check_alone(served: Served, behaviour: Behaviour, code: i32, words: &'static 
         let shoal = home(&folder, "home");
         let output = folder.path().join("sub/out");
         fs::create_dir(folder.path().join("sub")).unwrap();
-        let arguments = ["fetch", &hash, "--peer", &liar.address(), "--timeout", "4s", "-o", output.to_str().unwrap()];
+        // Where nothing is found to be wrong, the search for somebody else goes on for so long.
+        let timeout = if code == 3 { "6s" } else { "30s" };
+        let output_path = output.to_str().unwrap();
+        let arguments = ["fetch", &hash, "--peer", &liar.address(), "--timeout", timeout, "-o", output_path];
         refused(&shoal.run(arguments).await.unwrap(), code, words);
         nothing_at(&output);
         let held: u64 = shoal.list().await.unwrap().iter().map(|content| content.held_bytes).sum();

@@ -10,9 +10,7 @@ use shoal_testnet::command::{FetchOptions, Shoal};
 use shoal_testnet::content;
 use shoal_testnet::resources::disk_bytes;
 
-use crate::support::{
-    MIB, cluster, fetch_and_compare, fetched_so_far, folder, home, import, refused, run, same, sample,
-};
+use crate::support::{MIB, cluster, fetch_and_compare, folder, held_so_far, home, import, refused, run, same, sample};
 
 async fn publish_in_place(shoal: &Shoal, path: &Path) -> Published {
     shoal.json(["publish", "--in-place", "--no-serve", path.to_str().unwrap()]).await.unwrap_or_else(|e| panic!("{e}"))
@@ -111,11 +109,11 @@ fn a_fetch_in_place_that_was_killed_goes_on_in_its_output() {
         let file = sample(cluster.folder(), "file", 96 * MIB, 5);
         let published = cluster.node(0).shoal().publish(&file).await.unwrap();
         let output = cluster.folder().join("out");
-        let options = FetchOptions { limit_down: Some(40 * MIB), ..in_place() };
+        let options = FetchOptions { limit_down: Some(16 * MIB), ..in_place() };
         let arguments = shoal_testnet::command::fetch_arguments(&published.hash.to_string(), &output, &options);
         let shoal = cluster.node(1).shoal();
         let mut child = shoal.start(arguments).unwrap();
-        fetched_so_far(&shoal, &published, 48 * MIB).await;
+        held_so_far(&shoal, &published, 24 * MIB).await;
         cluster.kill(1).await.unwrap();
         let _ = child.wait().await;
         cluster.restart(1).await.unwrap();

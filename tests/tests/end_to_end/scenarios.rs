@@ -178,11 +178,11 @@ fn a_killed_network_fails_with_words_and_a_report() {
     run_within(LONG, async {
         let temporary = folder();
         let scenario = temporary.path().join("doomed.toml");
-        let text = "name = \"doomed\"\npurpose = \"The only seeder dies.\"\ndeadline = \"12s\"\n\
+        let text = "name = \"doomed\"\npurpose = \"The only seeder dies.\"\ndeadline = \"25s\"\n\
                     [[nodes]]\nname = \"seeder\"\nlimit_up = \"200KB/s\"\n[[nodes]]\nname = \"reader\"\n\
                     [[content]]\nname = \"image\"\nsize = \"9MB\"\n[[publish]]\ncontent = \"image\"\nnodes = \"seeder\"\n\
                     [[fetch]]\ncontent = \"image\"\nnodes = \"reader\"\n\
-                    [[fault]]\nwhat = \"kill\"\nnodes = \"seeder\"\nat = \"10%\"\n";
+                    [[fault]]\nwhat = \"kill\"\nnodes = \"seeder\"\nat = \"3%\"\n";
         fs::write(&scenario, text).unwrap();
         let folder = temporary.path().join("out");
         let arguments = ["testnet", "run", scenario.to_str().unwrap(), "--report", folder.to_str().unwrap()];

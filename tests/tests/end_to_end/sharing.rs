@@ -1,5 +1,6 @@
 //! Several providers at once: what each gives, and how little comes twice.
 
+use shoal_node::api::PeerShare;
 use shoal_testnet::cluster::NodeOptions;
 use shoal_testnet::command::FetchOptions;
 
@@ -20,7 +21,10 @@ fn small_contents_from_several_peers_come_once() {
             let options = FetchOptions { peers, ..FetchOptions::default() };
             let output = cluster.folder().join(format!("out-{seed}"));
             let fetched = fetch_and_compare(&cluster.node(3).shoal(), &hash, &output, options, &file).await;
-            let allowed = (bytes / 100).max(256 * 1024);
+            // What a peer that stood still for long had been asked for comes from others, too.
+            let late = |share: &&PeerShare| share.work.deadlines_missed > 0 || share.work.taken_over_chunks > 0;
+            let late = fetched.peers.iter().filter(late).count() as u64;
+            let allowed = (bytes / 100).max(256 * 1024) + late * 2 * MIB;
             assert!(fetched.wasted_bytes <= allowed, "{} of {bytes} bytes came twice", fetched.wasted_bytes);
         }
     });

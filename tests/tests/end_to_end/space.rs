@@ -97,7 +97,7 @@ fn garbage_goes_while_a_fetch_runs() {
         let node = cluster.node(1).shoal();
         let gone = node.publish(&garbage).await.unwrap();
         let output = cluster.folder().join("out");
-        let options = FetchOptions { limit_down: Some(12 * MIB), ..FetchOptions::default() };
+        let options = FetchOptions { limit_down: Some(3 * MIB), ..FetchOptions::default() };
         let link = published.link.clone();
         let fetch = fetch_and_compare(&node, &link, &output, options, &file);
         let collect = async {

@@ -66,9 +66,13 @@ fn a_network_comes_up_breaks_recovers_and_goes() {
             signal(mark.pid, Signal::KILL);
             wait::until("its end", DEADLINE, || async { Ok((!mark.is_alive()).then_some(())) }).await.unwrap();
         }
-        let look: NetworkLook = testnet(&shoal, &["status"], &network).await.succeeded().unwrap().json().unwrap();
-        let health: Vec<Health> = look.nodes.iter().map(|node| node.health).collect();
-        assert_eq!(health, [Health::Down, Health::Up, Health::Down]);
+        wait::until("one to be up and two down", DEADLINE, || async {
+            let look: NetworkLook = testnet(&shoal, &["status"], &network).await.succeeded()?.json()?;
+            let health: Vec<Health> = look.nodes.iter().map(|node| node.health).collect();
+            Ok((health == [Health::Down, Health::Up, Health::Down]).then_some(()))
+        })
+        .await
+        .unwrap();
         let again: UpReport = testnet(&shoal, &["up"], &network).await.succeeded().unwrap().json().unwrap();
         let started: Vec<bool> = again.nodes.iter().map(|node| node.started).collect();
         assert_eq!(started, [true, false, true]);

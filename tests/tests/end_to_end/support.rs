@@ -97,6 +97,18 @@ pub(crate) async fn fetched_so_far(shoal: &Shoal, published: &Published, bytes: 
     .unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Waits until a node holds so many bytes of a content durably.
+pub(crate) async fn held_so_far(shoal: &Shoal, published: &Published, bytes: u64) {
+    wait::until(&format!("{bytes} bytes held"), DEADLINE, || async {
+        let contents = shoal.list().await?;
+        let held =
+            contents.iter().find(|content| content.hash == published.hash).map_or(0, |content| content.held_bytes);
+        Ok((held >= bytes).then_some(()))
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// Fails unless the command ended with this code and said so in one line that has all these words (in any case).
 #[track_caller]
 pub(crate) fn refused(finished: &Finished, code: i32, words: &[&str]) {

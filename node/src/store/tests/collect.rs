@@ -23,7 +23,7 @@ fn collect(store: &Store) -> super::super::Collected {
 fn what_a_record_leads_to_stays_and_the_rest_goes() {
     let home = tempfile::tempdir().unwrap();
     let mut rng = random(1);
-    let store = open(home.path());
+    let store = open_steady(home.path());
     let (kept, gone) = (Sample::random(&mut rng, 40), Sample::random(&mut rng, 120));
     kept.publish(&store);
     gone.publish(&store);
@@ -71,7 +71,7 @@ fn what_contents_share_stays_until_the_last_of_them_goes() {
 fn what_somebody_works_with_stays_until_the_work_ends() {
     let home = tempfile::tempdir().unwrap();
     let mut rng = random(3);
-    let store = open(home.path());
+    let store = open_steady(home.path());
     let (written, found) = (Sample::random(&mut rng, 40), Sample::random(&mut rng, 40));
     found.publish(&store);
     wait(store.remove_manifest(found.hash())).unwrap();
@@ -155,7 +155,7 @@ fn of_a_content_that_is_half_fetched_what_is_there_stays() {
 fn nothing_is_collected_when_it_cannot_be_told_what_is_needed() {
     let home = tempfile::tempdir().unwrap();
     let mut rng = random(6);
-    let store = open(home.path());
+    let store = open_steady(home.path());
     let (kept, gone) = (Sample::random(&mut rng, 30), Sample::random(&mut rng, 30));
     gone.publish(&store);
     wait(store.remove_manifest(gone.hash())).unwrap();

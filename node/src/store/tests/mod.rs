@@ -46,6 +46,11 @@ fn open(home: &Path) -> Store {
     Store::open(home, small()).unwrap()
 }
 
+/// A store that lays out what is put into it in the same way whoever runs when.
+fn open_steady(home: &Path) -> Store {
+    Store::open(home, StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..small() }).unwrap()
+}
+
 fn open_with(home: &Path, faults: Arc<dyn Faults>) -> Result<Store, StoreError> {
     Store::open_with(home, &small(), Some(faults))
 }

@@ -40,8 +40,7 @@ pub(super) fn verify(store: &Store, repair: bool) -> Found {
 pub(super) fn filled(home: &Path, seed: u64) -> Vec<VerifiedChunk> {
     let mut rng = random(seed);
     let chunks: Vec<_> = (0..60).map(|_| chunk(&mut rng, 30_000)).filter(|chunk| chunk.bytes().len() > 64).collect();
-    let steady = StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..small() };
-    let store = Store::open(home, steady).unwrap();
+    let store = open_steady(home);
     put_all(&store, &chunks).unwrap();
     wait(store.put_manifest(sample("kept"))).unwrap();
     wait(store.close()).unwrap();
@@ -220,7 +219,7 @@ fn a_damaged_row_of_a_segment_has_the_index_built_anew() {
 
 /// Opens the index anew as a fault or damage would, in the middle of the collector's work.
 fn heal(shared: &Shared, anew: bool) {
-    let mut healed = shared.healed.lock().unwrap();
+    let mut healed = shared.healed.write().unwrap();
     if anew {
         shared.index.renew().unwrap();
     } else {

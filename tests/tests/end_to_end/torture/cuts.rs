@@ -169,7 +169,8 @@ fn power_cuts_while_an_output_is_kept() {
             fs::create_dir(&folder).unwrap();
             let output = folder.join("out");
             let log = cluster.folder().join(format!("log {round}"));
-            let options = FetchOptions { limit_down: Some(40 * MIB), in_place: true, ..FetchOptions::default() };
+            let options =
+                FetchOptions { limit_down: Some(amount(8, 40) * MIB), in_place: true, ..FetchOptions::default() };
             let mut command = Command::new("strace");
             // The tracer is the grandchild, and the process a child of ours.
             command.args(["-D", "-f", "-qq", "-y", "-s", "0", "-e", "trace=pwrite64,fdatasync,fsync,syncfs", "-o"]);

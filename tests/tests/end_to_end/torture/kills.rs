@@ -59,7 +59,7 @@ async fn fetch_through_a_kill(cluster: &mut Cluster, published: &Published, file
     let sent_before = cluster.node(0).shoal().status().await.unwrap().sent_bytes;
     let output = cluster.folder().join(format!("out {round}"));
     let in_place = round % 2 == 1;
-    let options = FetchOptions { limit_down: Some(40 * MIB), in_place, ..FetchOptions::default() };
+    let options = FetchOptions { limit_down: Some(amount(3, 40) * MIB), in_place, ..FetchOptions::default() };
     let hash = published.hash.to_string();
     let mut child = cluster.node(1).shoal().start(fetch_arguments(&hash, &output, &options)).unwrap();
     let at = chance(round, published.bytes * 9 / 10);
