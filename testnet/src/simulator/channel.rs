@@ -15,8 +15,9 @@ const SEND_BUFFER: u64 = 256 * 1024;
 /// Something on the stream from a server to its client.
 #[derive(Debug, Clone)]
 pub(super) enum Item {
-    /// The session is accepted.
-    Accept,
+    /// The session is accepted. With it come the manifest's first nodes by their places, right or wrong, for one that
+    /// knows nothing yet.
+    Accept { beginning: Box<[u32]>, right: bool },
     /// Which chunks the server holds.
     Availability(Arc<[AvailabilityPart]>),
     /// Chunks that it holds by now; shared by all who are told.

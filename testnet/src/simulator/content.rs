@@ -20,7 +20,15 @@ pub(super) struct Content {
     /// Every node, the root last.
     pub(super) nodes: Vec<(NodeId, Bytes)>,
     places: BTreeMap<NodeId, u32>,
+    /// The places of the first nodes, as far as they are sent before they are asked for: see
+    /// `node/src/serve/beginning.rs`.
+    pub(super) beginning: Vec<u32>,
 }
+
+/// Bytes of a node's frame before the node's own: the frame's header and the id.
+pub(super) const NODE_HEADER_BYTES: u64 = 5 + 32;
+/// Most bytes that are sent before they are asked for.
+const BEGINNING_BYTES: u64 = 4096;
 
 impl Content {
     /// About so many bytes in chunks of about so many: lengths vary by half, as far as the chunker's bounds allow.
@@ -44,8 +52,18 @@ impl Content {
         }
         let finished = builder.finish()?;
         let nodes: Vec<_> = finished.nodes.into_iter().map(|node| (node.id, node.bytes)).collect();
-        let places = nodes.iter().enumerate().map(|(at, (id, _))| (*id, at as u32)).collect();
+        let places: BTreeMap<NodeId, u32> = nodes.iter().enumerate().map(|(at, (id, _))| (*id, at as u32)).collect();
+        let first = [Some(finished.hash.root()), finished.root.entry_root, finished.root.chunk_root];
+        let mut room = BEGINNING_BYTES;
+        let fits = |place: &u32| {
+            let bytes =
+                nodes.get(*place as usize).map_or(u64::MAX, |(_, bytes)| NODE_HEADER_BYTES + bytes.len() as u64);
+            room.checked_sub(bytes).map(|left| room = left).is_some()
+        };
+        let first = first.into_iter().flatten().filter_map(|id| places.get(&id).copied());
+        let beginning = first.take_while(fits).collect();
         Ok(Self {
+            beginning,
             bytes: lens.iter().map(|len| u64::from(*len)).sum(),
             lens,
             root: finished.root,

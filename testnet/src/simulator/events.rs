@@ -1,7 +1,7 @@
 //! What is going to happen, in order of time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 /// A moment of the virtual clock, in nanoseconds.
@@ -55,22 +55,55 @@ pub(super) enum Event {
     Fault(u32),
 }
 
+/// A tick is a millisecond or so: 2^20 ns.
+const TICK_BITS: u32 = 20;
+
+/// An event with its time, and what orders those of one moment.
+type Entry = Reverse<(Nanos, u64, Event)>;
+
 /// The events that are to come. Those of one moment happen in the order in which they were added.
+///
+/// Only those of the tick that is at hand are kept in order; those of later ones are put in order when their tick has
+/// come. A heap over all of them would be too large for a processor's cache.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    heap: BinaryHeap<Reverse<(Nanos, u64, Event)>>,
+    /// Those of ticks up to this one.
+    tick: u64,
+    now: BinaryHeap<Entry>,
+    /// Those of each later tick.
+    later: BTreeMap<u64, Vec<Entry>>,
+    /// Memory of ticks that are over.
+    spare: Vec<Vec<Entry>>,
     added: u64,
     handled: u64,
 }
 
+/// How many emptied lists are kept for ticks to come.
+const MOST_SPARE: usize = 64;
+
 impl Events {
     pub(super) fn add(&mut self, at: Nanos, event: Event) {
         self.added += 1;
-        self.heap.push(Reverse((at, self.added, event)));
+        let entry = Reverse((at, self.added, event));
+        let tick = at >> TICK_BITS;
+        if tick <= self.tick {
+            self.now.push(entry);
+            return;
+        }
+        let spare = &mut self.spare;
+        self.later.entry(tick).or_insert_with(|| spare.pop().unwrap_or_default()).push(entry);
     }
 
     pub(super) fn next(&mut self) -> Option<(Nanos, Event)> {
-        let Reverse((at, _, event)) = self.heap.pop()?;
+        while self.now.is_empty() {
+            let (tick, entries) = self.later.pop_first()?;
+            self.tick = tick;
+            let emptied = std::mem::replace(&mut self.now, BinaryHeap::from(entries)).into_vec();
+            if self.spare.len() < MOST_SPARE {
+                self.spare.push(emptied);
+            }
+        }
+        let Reverse((at, _, event)) = self.now.pop()?;
         self.handled += 1;
         Some((at, event))
     }
@@ -88,10 +121,20 @@ mod tests {
     #[test]
     fn time_comes_first_and_then_the_order_of_adding() {
         let mut events = Events::default();
-        for (at, peer) in [(7, 1), (3, 9), (7, 0), (3, 2)] {
+        let far = 5 << TICK_BITS;
+        for (at, peer) in [(7, 1), (far + 1, 4), (3, 9), (far, 5), (7, 0), (3, 2), (far << 9, 6)] {
             events.add(at, Event::Begin(peer));
         }
-        let order: Vec<_> = std::iter::from_fn(|| events.next()).collect();
-        assert_eq!(order, [(3, 9), (3, 2), (7, 1), (7, 0)].map(|(at, peer)| (at, Event::Begin(peer))));
+        let mut order = Vec::new();
+        while let Some((at, event)) = events.next() {
+            order.push((at, event));
+            if order.len() == 5 {
+                // In the moment that is at hand, and in one of a tick that nothing is in yet.
+                events.add(far, Event::Begin(7));
+                events.add(far * 2, Event::Begin(8));
+            }
+        }
+        let expected = [(3, 9), (3, 2), (7, 1), (7, 0), (far, 5), (far, 7), (far + 1, 4), (far * 2, 8), (far << 9, 6)];
+        assert_eq!(order, expected.map(|(at, peer)| (at, Event::Begin(peer))));
     }
 }

@@ -207,12 +207,14 @@ impl World {
         let Some(peer) = self.peers.get_mut(client as usize) else { return };
         let Some(fetch) = peer.fetch.as_mut().filter(|fetch| fetch.channels.contains_key(&number)) else { return };
         match item {
-            Item::Accept => {
+            Item::Accept { beginning, right } => {
                 fetch.channels.insert(number, Dial::Open);
                 fetch.engine.handle_opened(session, now);
                 if let Some(server) = self.channels.get(number as usize).map(|channel| channel.server) {
                     self.saw(client, server);
                 }
+                // Before anything is asked for.
+                beginning.iter().for_each(|place| self.take_node(client, number, *place, right));
             }
             Item::Availability(parts) => {
                 parts.iter().for_each(|part| fetch.engine.handle_availability(session, part, now))

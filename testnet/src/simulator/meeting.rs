@@ -75,23 +75,43 @@ struct Candidate {
 /// The peers that a fetch may ask.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    peers: BTreeMap<u32, Candidate>,
+    /// In the order of their numbers: they are few, and looked through more often than they change.
+    peers: Vec<(u32, Candidate)>,
+    /// How many of them are known by hearsay alone.
+    hearsay: usize,
 }
 
 impl Candidates {
     pub(super) fn add(&mut self, peer: u32, source: Source, now: Nanos, dice: &mut Dice) {
-        if let Some(known) = self.peers.get_mut(&peer) {
-            // Who comes by itself wants to be asked in turn, whoever else has named it.
-            known.source = if source == Source::Swarm { source } else { known.source.min(source) };
-            return;
-        }
-        let hearsay = || self.peers.values().filter(|known| known.source == Source::Hearsay).count();
+        let place = match self.place(peer) {
+            Ok(place) => return self.is_named(place, source),
+            Err(place) => place,
+        };
         let is_full = self.peers.len() >= MAX_CANDIDATES;
-        if is_full || source == Source::Hearsay && hearsay() >= MAX_CANDIDATES / 2 {
+        if is_full || source == Source::Hearsay && self.hearsay >= MAX_CANDIDATES / 2 {
             return;
         }
         let order = dice.below(1 << 32) as u32;
-        self.peers.insert(peer, Candidate { source, state: State::Idle(now), failures: 0, order });
+        self.hearsay += usize::from(source == Source::Hearsay);
+        self.peers.insert(place, (peer, Candidate { source, state: State::Idle(now), failures: 0, order }));
+    }
+
+    /// One that is known is named again. Who comes by itself wants to be asked in turn, whoever else has named it.
+    fn is_named(&mut self, place: usize, source: Source) {
+        if let Some((_, known)) = self.peers.get_mut(place) {
+            self.hearsay -= usize::from(known.source == Source::Hearsay);
+            known.source = if source == Source::Swarm { source } else { known.source.min(source) };
+            self.hearsay += usize::from(known.source == Source::Hearsay);
+        }
+    }
+
+    fn place(&self, peer: u32) -> Result<usize, usize> {
+        self.peers.binary_search_by_key(&peer, |(peer, _)| *peer)
+    }
+
+    fn find(&mut self, peer: u32) -> Option<&mut Candidate> {
+        let place = self.place(peer).ok()?;
+        self.peers.get_mut(place).map(|(_, candidate)| candidate)
     }
 
     /// A peer to try now, of whatever source or only one that has come by itself; it counts as being dialled from then
@@ -111,13 +131,14 @@ impl Candidates {
 
     /// When the next one may be tried, of whatever source or only one that has come by itself.
     pub(super) fn next_due(&self, any: bool) -> Option<Nanos> {
-        let idle = self.peers.values().filter(|candidate| any || candidate.source == Source::Swarm);
+        let all = self.peers.iter().map(|(_, candidate)| candidate);
+        let idle = all.filter(|candidate| any || candidate.source == Source::Swarm);
         idle.filter_map(|candidate| if let State::Idle(at) = candidate.state { Some(at) } else { None }).min()
     }
 
     /// An attempt or a session failed; the peer rests for as long as it asked to, or longer.
     pub(super) fn failed(&mut self, peer: u32, rest: Duration, now: Nanos) {
-        if let Some(candidate) = self.peers.get_mut(&peer) {
+        if let Some(candidate) = self.find(peer) {
             let pause = FIRST_PAUSE.saturating_mul(1 << candidate.failures.min(8)).min(LONGEST_PAUSE);
             candidate.failures = candidate.failures.saturating_add(1);
             candidate.state = State::Idle(now + nanos(pause.max(rest)));
@@ -126,25 +147,25 @@ impl Candidates {
 
     /// A peer has no place free, and said when to come again: no failure.
     pub(super) fn busy(&mut self, peer: u32, rest: Duration, now: Nanos) {
-        if let Some(candidate) = self.peers.get_mut(&peer) {
+        if let Some(candidate) = self.find(peer) {
             candidate.state = State::Idle(now + nanos(rest.clamp(FIRST_PAUSE, LONGEST_REST)));
         }
     }
 
     /// Whether there is a peer to try now that has not failed.
     pub(super) fn has_untried(&self, now: Nanos) -> bool {
-        self.peers.values().any(|c| c.failures == 0 && matches!(c.state, State::Idle(at) if at <= now))
+        self.peers.iter().any(|(_, c)| c.failures == 0 && matches!(c.state, State::Idle(at) if at <= now))
     }
 
     /// A session gave something.
     pub(super) fn did_well(&mut self, peer: u32) {
-        if let Some(candidate) = self.peers.get_mut(&peer) {
+        if let Some(candidate) = self.find(peer) {
             candidate.failures = 0;
         }
     }
 
     pub(super) fn banned(&mut self, peer: u32) {
-        if let Some(candidate) = self.peers.get_mut(&peer) {
+        if let Some(candidate) = self.find(peer) {
             candidate.state = State::Banned;
         }
     }
@@ -153,7 +174,8 @@ impl Candidates {
 /// Peers that have proven themselves to a peer: what peer exchange tells others.
 #[derive(Debug, Default)]
 pub(super) struct Swarm {
-    peers: BTreeMap<u32, Nanos>,
+    /// Each with when it was seen last.
+    peers: Vec<(u32, Nanos)>,
     /// Gives each asker an order of its own.
     order: u64,
     /// Counts newcomers.
@@ -167,20 +189,24 @@ impl Swarm {
 
     /// Notes a peer; whether it is a newcomer.
     pub(super) fn saw(&mut self, peer: u32, now: Nanos) -> bool {
-        if self.peers.len() >= MAX_SWARM && !self.peers.contains_key(&peer) {
-            let oldest = self.peers.iter().min_by_key(|(peer, at)| (**at, **peer)).map(|(peer, _)| *peer);
-            if let Some(oldest) = oldest {
-                self.peers.remove(&oldest);
+        if let Some((_, at)) = self.peers.iter_mut().find(|(known, _)| *known == peer) {
+            *at = now;
+            return false;
+        }
+        if self.peers.len() >= MAX_SWARM {
+            let oldest = self.peers.iter().enumerate().min_by_key(|(_, (peer, at))| (*at, *peer));
+            if let Some((place, _)) = oldest {
+                self.peers.swap_remove(place);
             }
         }
-        let is_new = self.peers.insert(peer, now).is_none();
-        self.news += u64::from(is_new);
-        is_new
+        self.peers.push((peer, now));
+        self.news += 1;
+        true
     }
 
     /// Up to so many to name to one who asks: each is named others, and the same ones each time.
     pub(super) fn known(&self, asker: u32, most: usize, now: Nanos) -> Vec<u32> {
-        let fresh = self.peers.iter().filter(|(peer, at)| **peer != asker && now - **at < nanos(SWARM_LIFE));
+        let fresh = self.peers.iter().filter(|(peer, at)| *peer != asker && now - *at < nanos(SWARM_LIFE));
         let mut order: Vec<(u64, u32)> = fresh.map(|(peer, _)| (self.mixed(asker, *peer), *peer)).collect();
         if order.len() > most && most > 0 {
             order.select_nth_unstable(most - 1);

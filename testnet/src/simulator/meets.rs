@@ -128,11 +128,8 @@ impl World {
         }
         let has_room = dialling < MAX_DIALS && all < sessions;
         let tick = now + nanos(SWARM_EVERY);
-        let due = fetch
-            .candidates
-            .next_due(all < own_sessions)
-            .filter(|_| has_room)
-            .map_or(tick, |due| due.clamp(now + 1000, tick));
+        let due = has_room.then(|| fetch.candidates.next_due(all < own_sessions)).flatten();
+        let due = due.map_or(tick, |due| due.clamp(now + 1000, tick));
         if fetch.next_meet.is_none_or(|at| due < at) {
             fetch.next_meet = Some(due);
             self.events.add(due, Event::Meet(number));

@@ -6,6 +6,7 @@ use shoal_protocol::serving::{Action, ContentNumber, Opening, PeerNumber, Sessio
 use shoal_protocol::wire::{MAX_RANGES, NoChunksReason, ServerMessage};
 
 use super::channel::{Item, Request};
+use super::content::NODE_HEADER_BYTES;
 use super::events::{Event, nanos};
 use super::meeting::TELL_EVERY;
 use super::setup::Nature;
@@ -13,8 +14,6 @@ use super::world::World;
 
 /// Bytes of a chunk frame before the chunk's own.
 pub(super) const CHUNK_HEADER_BYTES: u64 = 14;
-/// Bytes of a node frame before the node's own: the frame's header and the id.
-const NODE_HEADER_BYTES: u64 = 5 + 32;
 /// What may wait for a line in one channel: two batches, each with a chunk beyond, what is told meanwhile, and nodes.
 const MOST_WAITING: u64 = 4 << 20;
 /// How long a dripping server takes for a byte.
@@ -39,8 +38,7 @@ impl World {
         peer.served.insert(number);
         let now = self.now;
         let parts = peer.store.held.parts();
-        // ACCEPT: the frame's header, the version and the proof.
-        self.put(number, Item::Accept, 5 + 2 + 32, None);
+        self.send_accept(number, client, server);
         let messages: Vec<_> = parts.iter().cloned().map(ServerMessage::Availability).collect();
         let bytes = messages.iter().map(|message| self.wire_bytes(message)).sum();
         if !parts.is_empty() {
@@ -49,6 +47,21 @@ impl World {
         self.tell_providers(number);
         self.events.add(now + nanos(TELL_EVERY), Event::Tell(number));
         self.saw(server, client);
+    }
+
+    /// Accepts a session. One that knows nothing of the manifest is sent its first nodes with that: past the policy, as
+    /// small messages go.
+    fn send_accept(&mut self, number: u32, client: u32, server: u32) {
+        let client = self.peers.get(client as usize).and_then(|peer| peer.fetch.as_ref());
+        let knows_nothing = client.is_some_and(|fetch| fetch.walk.is_none());
+        let Some(peer) = self.peers.get(server as usize) else { return };
+        let is_sent = |place: &u32| knows_nothing && peer.store.nodes.get(*place as usize).copied().unwrap_or(false);
+        let beginning: Box<[u32]> = self.content.beginning.iter().copied().take_while(is_sent).collect();
+        let length = |place: &u32| self.content.nodes.get(*place as usize).map_or(0, |(_, bytes)| bytes.len() as u64);
+        let nodes: u64 = beginning.iter().map(|place| NODE_HEADER_BYTES + length(place)).sum();
+        let right = peer.nature != Nature::WrongNodes;
+        // The frame's header, the version and the proof.
+        self.put(number, Item::Accept { beginning, right }, 5 + 2 + 32 + nodes, None);
     }
 
     /// Tells of peers that the client has not been told of.

@@ -144,11 +144,13 @@ impl World {
         let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else { return };
         let Some(Flying { framed, last_byte }) = channel.flying.pop_front() else { return };
         let bytes = framed.bytes;
-        channel.landing.push_back(framed);
         let Some(client) = self.peers.get_mut(channel.client as usize) else { return };
+        if client.down.rate.is_none() && client.works() && channel.landing.is_empty() {
+            return self.received(number, framed);
+        }
+        channel.landing.push_back(framed);
         if client.down.rate.is_none() {
-            self.lands(number);
-            return;
+            return self.lands(number);
         }
         let at = client.down.lands(bytes, last_byte, self.now).max(channel.lands_at);
         channel.lands_at = at;
@@ -168,6 +170,13 @@ impl World {
             return;
         }
         let Some(framed) = channel.landing.pop_front() else { return };
+        self.received(number, framed);
+    }
+
+    /// A client that works has taken an item off a stream.
+    fn received(&mut self, number: u32, framed: Framed) {
+        let Some(channel) = self.channels.get_mut(number as usize) else { return };
+        let client = channel.client;
         let was_full = channel.transit >= channel.path.window;
         channel.transit -= framed.bytes;
         self.totals.received_bytes += framed.bytes;
