@@ -132,6 +132,7 @@ impl OpenDatabase {
     ) -> Result<T, StoreError> {
         let database = self.database()?;
         guarded(file, || {
+            look_at_tables(database)?;
             let mut transaction = database.begin_write()?;
             transaction.set_durability(durability)?;
             transaction.set_quick_repair(matches!(durability, Durability::Immediate));
@@ -183,6 +184,16 @@ impl OpenDatabase {
             _ => error,
         }
     }
+}
+
+/// Reads the rows in which redb describes its tables, so that damage in one comes to light while no table is open.
+///
+/// A write transaction opens a table under a lock. If redb panics at its description then, the lock is poisoned; a table
+/// that was opened before takes the same lock when the panic drops it, panics too, and that ends the process.
+fn look_at_tables(database: &Database) -> Result<(), Trouble> {
+    // Every description is read before this returns.
+    drop(database.begin_read()?.list_tables()?);
+    Ok(())
 }
 
 /// Notes what the database is.
