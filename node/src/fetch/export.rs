@@ -10,14 +10,13 @@ use std::thread::available_parallelism;
 use futures::future::join_all;
 use shoal_protocol::availability::{Availability, ChunkIndex};
 use shoal_protocol::hash::{ChunkId, ContentHash};
-use shoal_protocol::manifest::{ChunkRow, Root};
+use shoal_protocol::manifest::{ChunkLeaf, ChunkRow, ChunkWalk, Root, Step};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::FetchError;
 use super::keep::Keeping;
 use super::writer::Written;
-use crate::manifests::ChunkRows;
 use crate::output::Output;
 use crate::store::{ReadError, Store};
 
@@ -49,7 +48,7 @@ pub(super) async fn export(
         return spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?;
     }
     let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
-    let plan = Arc::new(Mutex::new(Plan::new(store, hash, root, written)));
+    let plan = Arc::new(Mutex::new(Plan::new(store, hash, &root, written)));
     let count = available_parallelism().map_or(1, usize::from).min(MAX_READERS);
     let readers = (0..count).map(|_| {
         let (store, plan, sink) = (store.clone(), Arc::clone(&plan), sink.clone());
@@ -102,12 +101,12 @@ fn write_all(
 
 /// What is still to be read; the readers share it.
 struct Plan {
+    store: Store,
     hash: ContentHash,
-    rows: ChunkRows,
+    /// The way through the chunk list: each of its nodes is read once.
+    walk: ChunkWalk,
+    has_ended: bool,
     written: Availability,
-    /// The first chunk that has not been looked at yet, and how many there are.
-    next: u64,
-    chunks: u64,
     /// Those of one leaf that nobody has taken yet, with their places in the stream.
     due: VecDeque<(u64, ChunkRow)>,
     /// What was found first. Nothing more is written from then on; the rest is looked at so that one round finds all.
@@ -120,17 +119,18 @@ fn plan(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
 }
 
 impl Plan {
-    fn new(store: &Store, hash: ContentHash, root: Root, written: Availability) -> Self {
-        let chunks = root.chunks;
-        let rows = ChunkRows::new(store.clone(), root);
-        Self { hash, rows, written, next: 0, chunks, due: VecDeque::new(), damage: None }
+    fn new(store: &Store, hash: ContentHash, root: &Root, written: Availability) -> Self {
+        let walk = ChunkWalk::all(root);
+        Self { store: store.clone(), hash, walk, has_ended: false, written, due: VecDeque::new(), damage: None }
     }
 
     /// The next chunks to read; none when there are no more.
     fn take(&mut self) -> Result<Vec<(u64, ChunkRow)>, FetchError> {
-        while self.due.is_empty() && self.next < self.chunks {
-            let leaf = self.rows.leaf_at(ChunkIndex(self.next));
-            let leaf = leaf.map_err(|error| FetchError::manifest(self.hash, error))?.ok_or(FetchError::Broken)?;
+        while self.due.is_empty() && !self.has_ended {
+            let Some(leaf) = self.next_leaf()? else {
+                self.has_ended = true;
+                break;
+            };
             let mut offset = leaf.offset;
             for (index, row) in (leaf.first..).zip(&leaf.rows) {
                 if !self.written.contains(ChunkIndex(index)) {
@@ -138,16 +138,29 @@ impl Plan {
                 }
                 offset += u64::from(row.len);
             }
-            self.next = leaf.first + leaf.rows.len() as u64;
         }
         let count = self.due.len().min(BATCH_CHUNKS);
         Ok(self.due.drain(..count).collect())
     }
 
+    fn next_leaf(&mut self) -> Result<Option<ChunkLeaf>, FetchError> {
+        let malformed = |error| FetchError::malformed(self.hash, error);
+        loop {
+            match self.walk.step().map_err(malformed)? {
+                Step::Leaf(leaf) => return Ok(Some(leaf)),
+                Step::Done => return Ok(None),
+                Step::Need(id) => {
+                    let bytes = self.store.read_node(&id)?.ok_or(FetchError::Broken)?;
+                    self.walk.feed(id, &bytes).map_err(malformed)?;
+                }
+            }
+        }
+    }
+
     /// Has no reader begin anything more.
     fn end(&mut self) {
         self.due.clear();
-        self.next = self.chunks;
+        self.has_ended = true;
     }
 }
 
