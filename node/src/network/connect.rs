@@ -1,8 +1,9 @@
 //! How a stream to a peer comes to be: dial what is worth dialling, then open a stream on the best connection.
 //!
-//! Runs on the caller's task. Kinds of addresses are dialled one after another with a head start for the better kind
-//! (TCP, then QUIC, then relays), since whichever connection comes first is the one that the stream will use. If only
-//! a lesser connection stands, because the DHT happened to make it, a better one is tried for briefly.
+//! Runs on the caller's task. Where the best connection stands already, one question to the driver does. Kinds of
+//! addresses are dialled one after another with a head start for the better kind (TCP, then QUIC, then relays), since
+//! whichever connection comes first is the one that the stream will use. If only a lesser connection stands, because
+//! the DHT happened to make it, a better one is tried for briefly.
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_GIVEN: usize = 64;
 /// How often a stream is tried for when the connection closes under it.
 const TRIES: usize = 2;
+/// The rank of a connection than which there is no better.
+const BEST: u8 = 0;
 
 /// See [`Network::open_stream`].
 pub(super) async fn open_stream(
@@ -38,9 +41,15 @@ pub(super) async fn open_stream(
     }
     let mut broken = String::new();
     for _ in 0..TRIES {
-        let routes = routes(network, peer).await?;
-        connect(network, peer, given, routes).await?;
-        match open(network, peer).await? {
+        let opened = match open(network, peer, BEST).await? {
+            Err(OpenFailure::NotConnected) => {
+                let routes = routes(network, peer).await?;
+                connect(network, peer, given, routes).await?;
+                open(network, peer, u8::MAX).await?
+            }
+            opened => opened,
+        };
+        match opened {
             Ok(stream) => return Ok(stream),
             Err(OpenFailure::NotConnected) => "it closed at once".clone_into(&mut broken),
             Err(OpenFailure::Io(e)) => broken = e.to_string(),
@@ -59,7 +68,7 @@ pub(super) async fn open_stream(
 /// Makes sure that a connection stands, the best that can be had.
 async fn connect(network: &Network, peer: PeerId, given: &[Address], routes: Routes) -> Result<(), OpenError> {
     let rank = routes.connected.as_ref().map(super::Path::rank);
-    if rank == Some(0) {
+    if rank == Some(BEST) {
         return Ok(());
     }
     let mut attempts = Vec::new();
@@ -160,8 +169,13 @@ async fn dial(
     }
 }
 
-async fn open(network: &Network, peer: PeerId) -> Result<Result<TransferStream, OpenFailure>, OpenError> {
-    let request = |reply| Command::Open(OpenRequest { peer: peer.libp2p(), reply });
+/// Opens a stream on the best connection, if that has this rank or a better one.
+async fn open(
+    network: &Network,
+    peer: PeerId,
+    worst_rank: u8,
+) -> Result<Result<TransferStream, OpenFailure>, OpenError> {
+    let request = |reply| Command::Open(OpenRequest { peer: peer.libp2p(), worst_rank, reply });
     match timeout(NEGOTIATION_TIMEOUT * 2, network.ask(request)).await {
         Ok(Ok(outcome)) => Ok(outcome),
         // The connection closed with the request in it, or the driver ended; the next question tells which.

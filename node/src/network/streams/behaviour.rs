@@ -26,6 +26,8 @@ use crate::network::{Address, Path, PeerId};
 pub(crate) struct OpenRequest {
     /// To whom.
     pub(crate) peer: LibPeerId,
+    /// The rank of the worst connection that will do.
+    pub(crate) worst_rank: u8,
     /// Whom to tell. If this is dropped unanswered, the connection closed.
     pub(crate) reply: Reply,
 }
@@ -45,9 +47,9 @@ impl Behaviour {
         Self { shared, connections: HashMap::new(), requests: VecDeque::new(), waker: None }
     }
 
-    /// Opens a stream on the best connection with the peer.
-    pub(crate) fn open(&mut self, OpenRequest { peer, reply }: OpenRequest) {
-        let Some((connection, _)) = self.best(&peer) else {
+    /// Opens a stream on the best connection with the peer, if that is good enough.
+    pub(crate) fn open(&mut self, OpenRequest { peer, worst_rank, reply }: OpenRequest) {
+        let Some((connection, _)) = self.best(&peer).filter(|(_, path)| path.rank() <= worst_rank) else {
             // The asker may have gone; nothing is lost then.
             let _ = reply.send(Err(OpenFailure::NotConnected));
             return;

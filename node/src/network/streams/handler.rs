@@ -36,7 +36,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a stream was not opened on a connection.
 #[derive(Debug)]
 pub(crate) enum OpenFailure {
-    /// No connection with the peer.
+    /// No connection with the peer, or none that is good enough.
     NotConnected,
     /// The peer does not speak the protocol.
     Unsupported,
