@@ -14,7 +14,7 @@ use super::job::Goal;
 use super::manifest::ManifestStep;
 use super::repeats::Looked;
 use crate::output::{Output, Shape};
-use crate::store::{ContentState, ReadError};
+use crate::store::{ContentState, Hold, ReadError, Store};
 
 impl Coordinator<'_> {
     /// Walks on in the manifest as far as the nodes that are here allow, and as the engine has use for.
@@ -122,9 +122,12 @@ impl Coordinator<'_> {
             self.job.goal.give_leaf(&leaf);
             return Ok(());
         }
-        let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
-        let (store, hold) = (self.fetching.store.clone(), self.job.hold.clone());
-        let held = spawn_blocking(move || store.find_chunks(&ids, &hold)).await.map_err(|_| FetchError::Broken)??;
+        let held = if self.beginning.as_ref().is_some_and(|(_, beginning)| beginning.has_all(&leaf)) {
+            // What is here need not be looked for. The store writes none of it twice.
+            vec![false; leaf.rows.len()]
+        } else {
+            find_held(self.fetching.store.clone(), self.job.hold.clone(), &leaf).await?
+        };
         let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
         self.sink.expect(&on_their_way);
         let missing = known.iter().filter(|known| !**known).count();
@@ -145,4 +148,11 @@ impl Coordinator<'_> {
         }
         Ok(())
     }
+}
+
+/// Which chunks of a leaf are held; they are kept from now on.
+async fn find_held(store: Store, hold: Hold, leaf: &ChunkLeaf) -> Result<Vec<bool>, FetchError> {
+    let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
+    let found = spawn_blocking(move || store.find_chunks(&ids, &hold)).await;
+    Ok(found.map_err(|_| FetchError::Broken)??)
 }

@@ -163,7 +163,7 @@ impl Coordinator<'_> {
         for (peer, addresses) in &self.given {
             peers.suggest(*peer, addresses.clone(), Source::Given);
         }
-        let lookup = Lookup::new(self.fetching.network.clone(), hash.discovery_key());
+        let lookup = Lookup::new(self.fetching.network.clone(), hash.discovery_key(), !self.given.is_empty());
         self.bases.push(Base { peers, lookup, translation, chunks: prepared.chunks, held: BTreeMap::new() });
     }
 

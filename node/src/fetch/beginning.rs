@@ -6,6 +6,7 @@ use bytes::Bytes;
 use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::engine::SessionId;
 use shoal_protocol::hash::NodeId;
+use shoal_protocol::manifest::ChunkLeaf;
 use shoal_protocol::wire::ServerMessage;
 
 use super::FetchError;
@@ -35,6 +36,12 @@ impl Beginning {
             ServerMessage::Chunk { index, codec, bytes } => self.chunks.push((index, codec, bytes)),
             _ => {}
         }
+    }
+
+    /// Whether all chunks of a leaf have come.
+    pub(super) fn has_all(&self, leaf: &ChunkLeaf) -> bool {
+        let has = |index| self.chunks.iter().any(|(other, ..)| *other == ChunkIndex(index));
+        leaf.rows.len() <= self.chunks.len() && (leaf.first..).take(leaf.rows.len()).all(has)
     }
 
     fn take_node(&mut self, id: &NodeId) -> Option<Bytes> {

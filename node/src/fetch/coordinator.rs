@@ -109,7 +109,7 @@ impl<'a> Coordinator<'a> {
             repeats: Repeats::default(),
             sink: Sink::new(&fetching.store, job.hold.clone()),
             peers,
-            lookup: Lookup::new(fetching.network.clone(), job.hash.discovery_key()),
+            lookup: Lookup::new(fetching.network.clone(), job.hash.discovery_key(), !job.peers.is_empty()),
             events,
             root: None,
             registration: None,

@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::network::{Network, NetworkError, NewRecord, Provider};
 
+/// How long peers that were named are asked alone. A small content is here by then, and the DHT was not troubled for it.
+const HEAD_START: Duration = Duration::from_millis(50);
 /// The pause after the first look-up; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The shortest pause, when this node may have missed that there is another provider.
@@ -42,14 +44,18 @@ pub(super) enum Found {
 
 #[derive(Debug)]
 enum State {
+    /// The first look-up begins then.
+    Holding(Instant),
     Running(mpsc::Receiver<Provider>),
     Resting(Instant),
 }
 
 impl Lookup {
-    pub(super) fn new(network: Network, key: DiscoveryKey) -> Self {
+    /// The first look-up begins at once, or a little later if there are peers to ask without it.
+    pub(super) fn new(network: Network, key: DiscoveryKey, has_peers: bool) -> Self {
         let (dht_peers, records, ended) = (network.dht_peers(), network.records(), Instant::now());
-        Self { network, key, state: State::Resting(ended), pause: FIRST_PAUSE, dht_peers, records, ended }
+        let state = State::Holding(if has_peers { ended + HEAD_START } else { ended });
+        Self { network, key, state, pause: FIRST_PAUSE, dht_peers, records, ended }
     }
 
     /// How many nodes this one knows to ask.
@@ -61,6 +67,15 @@ impl Lookup {
     pub(super) async fn next(&mut self) -> Result<Found, NetworkError> {
         loop {
             match &mut self.state {
+                State::Holding(until) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until((*until).into()) => {}
+                        heard = heard(&mut self.records, self.key) => if let Some(provider) = heard {
+                            return Ok(Found::Announced(provider));
+                        },
+                    }
+                    self.state = State::Running(self.network.find_providers(self.key).await?);
+                }
                 State::Running(providers) => tokio::select! {
                     provider = providers.recv() => match provider {
                         Some(provider) => return Ok(Found::Recorded(provider)),
