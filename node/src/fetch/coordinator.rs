@@ -201,6 +201,7 @@ impl<'a> Coordinator<'a> {
     async fn step(&mut self) -> Result<(), FetchError> {
         let wake = self.next_wake();
         let looks = self.peers.open() < ENOUGH_SESSIONS;
+        let waits_for_room = !self.layout_done && !self.job.goal.has_room();
         tokio::select! {
             event = self.events.recv() => {
                 if let Some((id, event)) = event {
@@ -222,6 +223,7 @@ impl<'a> Coordinator<'a> {
             },
             settled = self.sink.settles() => settled?,
             found = self.lookup.next(), if looks => self.peers.found(found?),
+            () = self.job.goal.room(), if waits_for_room => {}
             () = tokio::time::sleep_until(wake.into()) => {}
         }
         if let Some(registration) = &self.registration {

@@ -262,6 +262,16 @@ impl Goal {
         !matches!(self, Self::Rows { .. })
     }
 
+    /// Waits until whoever reads has room for another leaf; for ever, if nobody reads any more.
+    pub(super) async fn room(&self) {
+        if let Self::Bytes { reader: Reader { leaves: Some(leaves), .. }, .. } = self
+            && leaves.reserve().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
     /// Hands a leaf to whoever reads. There is room for it.
     pub(super) fn give_leaf(&mut self, leaf: &ChunkLeaf) {
         if let Self::Rows { rows } = self {
