@@ -11,15 +11,18 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::PublishError;
+use super::cut::{Batch, cut_all};
 use super::input::Input;
 use super::placer::Placer;
-use super::read::{Batch, read_all, read_stream};
+use super::read::{Piece, read_all, read_stream};
 use super::scan::Scan;
 use crate::clock::unix_ms;
 use crate::manifests;
 use crate::store::{ContentState, Ingest, Store};
 
-/// Batches between the reader and the hashers, and between the hashers and the store.
+/// Pieces between the reader and the cutter.
+const QUEUE_PIECES: usize = 4;
+/// Batches between the cutter and the hashers, and between the hashers and the store.
 const QUEUE_BATCHES: usize = 4;
 
 /// What an import made.
@@ -45,15 +48,17 @@ pub(crate) async fn import(
     in_place: bool,
     mut on_bytes: impl FnMut(u64) + Send,
 ) -> Result<Imported, PublishError> {
-    let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
+    let (pieces, uncut) = mpsc::channel::<Piece>(QUEUE_PIECES);
     let (scan, reader) = match input {
         Input::Paths(scan) => {
             let scan = Arc::new(scan);
             let read = Arc::clone(&scan);
-            (Some(scan), spawn_blocking(move || read_all(&read, sink)))
+            (Some(scan), spawn_blocking(move || read_all(&read, pieces)))
         }
-        Input::Stream(stream) => (None, spawn_blocking(move || read_stream(stream, sink))),
+        Input::Stream(stream) => (None, spawn_blocking(move || read_stream(stream, pieces))),
     };
+    let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
+    let cutter = spawn_blocking(move || cut_all(uncut, &sink));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let mut hashed = ReceiverStream::new(batches)
         .map(|batch| {
@@ -94,6 +99,7 @@ pub(crate) async fn import(
         on_bytes(done_bytes);
     }
     reader.await.map_err(|_| PublishError::Broken)??;
+    cutter.await.map_err(|_| PublishError::Broken)?;
 
     for scanned in entries.into_iter().flatten() {
         manifest.push_entry(scanned.entry.clone())?;

@@ -1,10 +1,11 @@
 //! Publishing: what is on disk becomes chunks and a manifest in the store.
 //!
-//! Data flows one way: scan (names) → read (bytes, cut into chunks) → hash → store, with a bounded queue at each
-//! arrow; what comes as a stream is read without a scan. The manifest is recorded last, once all it names is durable: a
+//! Data flows one way: scan (names) → read (bytes) → cut (chunks) → hash → store, with a bounded queue at each arrow;
+//! what comes as a stream is read without a scan. The manifest is recorded last, once all it names is durable: a
 //! publish that breaks off leaves chunks that the next attempt finds and nothing that anybody is told of. Announcing is
 //! the caller's business.
 
+mod cut;
 mod error;
 mod import;
 mod input;

@@ -1,29 +1,29 @@
-//! The reading half of an import: files in stream order, cut into chunks.
+//! The reading third of an import: files in stream order, as pieces of bytes.
 //!
-//! Runs on a thread that may block. Bytes are read once, into buffers that the chunks then share: a chunk is copied
-//! only where it straddles two buffers. What has been read is checked against the scan, so a file that changes under
-//! the reader is an error and never a mixture.
+//! Runs on a thread that may block, ahead of the one that cuts. What has been read is checked against the scan, so a
+//! file that changes under the reader is an error and never a mixture.
 
 use std::fs::File;
 use std::io::{self, Read};
 
-use bytes::Bytes;
-use shoal_protocol::chunker::{Chunker, LARGE_FILE_BYTES};
+use shoal_protocol::chunker::LARGE_FILE_BYTES;
 use tokio::sync::mpsc;
 
 use super::PublishError;
 use super::scan::{Scan, Source};
 use crate::store::FileStamp;
 
-/// Bytes that are read before they are cut: several times the longest chunk, so that few chunks straddle.
-const BUFFER_BYTES: usize = 512 * 1024;
+/// Bytes of a piece: several times the longest chunk, so that few chunks straddle two.
+const PIECE_BYTES: usize = 512 * 1024;
 
-/// The chunks of one buffer, in stream order.
+/// Bytes that follow those of the piece before.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) chunks: Vec<Bytes>,
-    /// Where the first of them begins, if they are those of a large file.
+pub(super) struct Piece {
+    pub(super) bytes: Vec<u8>,
+    /// Where they begin, if they are those of a large file.
     pub(super) origin: Option<Origin>,
+    /// Whether a chunk ends with them, and what follows is cut as if it stood alone.
+    pub(super) ends_run: bool,
 }
 
 /// A place in a large file.
@@ -35,15 +35,14 @@ pub(super) struct Origin {
     pub(super) offset: u64,
 }
 
-/// Reads everything that was scanned, in stream order, and sends its chunks. Ends early, without an error, when
-/// nobody takes them any more.
-pub(super) fn read_all(scan: &Scan, sink: mpsc::Sender<Batch>) -> Result<(), PublishError> {
-    outcome(read_runs(scan, &mut Cutter::new(sink)))
+/// Reads everything that was scanned, in stream order. Ends early, without an error, when nobody takes it any more.
+pub(super) fn read_all(scan: &Scan, sink: mpsc::Sender<Piece>) -> Result<(), PublishError> {
+    outcome(Reader::new(sink).read_runs(scan))
 }
 
-/// Reads a stream to its end and sends its chunks, like those of a lone file; ends early in the same way.
-pub(super) fn read_stream(stream: impl Read, sink: mpsc::Sender<Batch>) -> Result<(), PublishError> {
-    outcome(Cutter::new(sink).read_stream(stream))
+/// Reads a stream to its end, as a run like that of a lone file; ends early in the same way.
+pub(super) fn read_stream(stream: impl Read, sink: mpsc::Sender<Piece>) -> Result<(), PublishError> {
+    outcome(Reader::new(sink).read_stream(stream))
 }
 
 fn outcome(read: Result<(), Stop>) -> Result<(), PublishError> {
@@ -65,39 +64,35 @@ impl From<PublishError> for Stop {
     }
 }
 
-fn read_runs(scan: &Scan, cutter: &mut Cutter) -> Result<(), Stop> {
-    let (lone, entries) = match scan {
-        Scan::File(source) => (Some(source), &[][..]),
-        Scan::Folder(entries) => (None, entries.as_slice()),
-    };
-    let files = lone.into_iter().chain(entries.iter().filter_map(|scanned| scanned.source.as_ref()));
-    for small in files.filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
-        cutter.read_file(small)?;
-    }
-    cutter.end_run()?;
-    for (file, large) in scan.large_files().enumerate() {
-        cutter.origin = Some(Origin { file, offset: 0 });
-        cutter.read_file(large)?;
-        cutter.end_run()?;
-    }
-    Ok(())
-}
-
-/// Gathers bytes in a buffer, and sends them on as chunks when it is full or a run ends.
-struct Cutter {
-    chunker: Chunker,
-    /// What has been read since the last whole chunk.
+/// Gathers bytes in a buffer, and sends them on when it is full or a run ends.
+struct Reader {
     buffer: Vec<u8>,
-    /// How much of the buffer the chunker has seen.
-    scanned: usize,
     /// Where the buffer begins, while a large file is read.
     origin: Option<Origin>,
-    sink: mpsc::Sender<Batch>,
+    sink: mpsc::Sender<Piece>,
 }
 
-impl Cutter {
-    fn new(sink: mpsc::Sender<Batch>) -> Self {
-        Self { chunker: Chunker::new(), buffer: Vec::with_capacity(BUFFER_BYTES), scanned: 0, origin: None, sink }
+impl Reader {
+    fn new(sink: mpsc::Sender<Piece>) -> Self {
+        Self { buffer: Vec::with_capacity(PIECE_BYTES), origin: None, sink }
+    }
+
+    fn read_runs(&mut self, scan: &Scan) -> Result<(), Stop> {
+        let (lone, entries) = match scan {
+            Scan::File(source) => (Some(source), &[][..]),
+            Scan::Folder(entries) => (None, entries.as_slice()),
+        };
+        let files = lone.into_iter().chain(entries.iter().filter_map(|scanned| scanned.source.as_ref()));
+        for small in files.filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
+            self.read_file(small)?;
+        }
+        self.send(true)?;
+        for (file, large) in scan.large_files().enumerate() {
+            self.origin = Some(Origin { file, offset: 0 });
+            self.read_file(large)?;
+            self.send(true)?;
+        }
+        Ok(())
     }
 
     fn read_file(&mut self, source: &Source) -> Result<(), Stop> {
@@ -116,9 +111,7 @@ impl Cutter {
                 return Err(changed());
             }
             left -= read;
-            if self.buffer.len() == BUFFER_BYTES {
-                self.cut(false)?;
-            }
+            self.send_full()?;
         }
         // A byte appended while it was read changes the stamp too.
         if stamp(&file)? == source.stamp { Ok(()) } else { Err(changed()) }
@@ -126,51 +119,28 @@ impl Cutter {
 
     fn read_stream(&mut self, mut stream: impl Read) -> Result<(), Stop> {
         while self.fill(&mut stream, u64::MAX).map_err(PublishError::stream)? > 0 {
-            if self.buffer.len() == BUFFER_BYTES {
-                self.cut(false)?;
-            }
+            self.send_full()?;
         }
-        self.end_run()
+        self.send(true)
     }
 
     /// Reads until the buffer is full, `limit` is reached or the input ends. `take` keeps `read_to_end` from growing
     /// the buffer, and lets it read into memory that nobody has zeroed first.
     fn fill(&mut self, input: impl Read, limit: u64) -> io::Result<u64> {
-        let room = (BUFFER_BYTES - self.buffer.len()) as u64;
+        let room = (PIECE_BYTES - self.buffer.len()) as u64;
         input.take(limit.min(room)).read_to_end(&mut self.buffer).map(|read| read as u64)
     }
 
-    /// Ends a chunk here, so that what follows is cut as if it stood alone.
-    fn end_run(&mut self) -> Result<(), Stop> {
-        self.cut(true)?;
-        self.chunker = Chunker::new();
-        Ok(())
+    fn send_full(&mut self) -> Result<(), Stop> {
+        if self.buffer.len() == PIECE_BYTES { self.send(false) } else { Ok(()) }
     }
 
-    /// Sends the whole chunks of the buffer, with `to_the_end` also what is left, and keeps the rest.
-    fn cut(&mut self, to_the_end: bool) -> Result<(), Stop> {
-        let mut ends = Vec::new();
-        while let Some(step) = self.buffer.get(self.scanned..).and_then(|fresh| self.chunker.next_cut(fresh)) {
-            self.scanned += step;
-            ends.push(self.scanned);
-        }
-        self.scanned = self.buffer.len();
-        if to_the_end && ends.last().copied().unwrap_or(0) < self.buffer.len() {
-            ends.push(self.buffer.len());
-        }
-        let Some(&whole) = ends.last() else {
-            return Ok(());
-        };
-        let mut rest = Vec::with_capacity(BUFFER_BYTES);
-        rest.extend_from_slice(self.buffer.get(whole..).unwrap_or_default());
-        self.scanned -= whole;
-        let mut bytes = Bytes::from(std::mem::replace(&mut self.buffer, rest));
-        let mut start = 0;
-        let chunks = ends.iter().map(|&end| bytes.split_to(end - std::mem::replace(&mut start, end))).collect();
+    fn send(&mut self, ends_run: bool) -> Result<(), Stop> {
+        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
         let origin = self.origin;
         if let Some(origin) = &mut self.origin {
-            origin.offset += whole as u64;
+            origin.offset += bytes.len() as u64;
         }
-        self.sink.blocking_send(Batch { chunks, origin }).map_err(|_| Stop::NobodyListens)
+        self.sink.blocking_send(Piece { bytes, origin, ends_run }).map_err(|_| Stop::NobodyListens)
     }
 }
