@@ -1,4 +1,4 @@
-//! The hashing and storing half of an import.
+//! The hashing and storing third of an import.
 
 use std::sync::Arc;
 
