@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::api::{Failure, FailureKind, Phase, Progress, PublishRequest, PublishStreamRequest, Published};
 use crate::config::DEFAULT_NETWORK;
 use crate::control::Items;
-use crate::network::Sighting;
+use crate::network::{NetworkError, Sighting};
 use crate::node::Inner;
 use crate::operation::Reporter;
 use crate::publish::scan::{last_name, scan};
@@ -134,11 +134,15 @@ impl Inner {
     /// answer if they are fewer; says from how many. In between, the record is sent anew.
     async fn wait_until_found(&self, hash: ContentHash, patience: Duration) -> Result<u32, Failure> {
         let key = hash.discovery_key();
+        let unknown = |error: NetworkError| {
+            let message = format!("{hash} is stored, but it is not known whether others find it: {error}");
+            Failure::new(FailureKind::Failed, message)
+        };
         let deadline = Instant::now() + patience.min(LONGEST_WAIT);
         let mut last = Sighting::default();
         loop {
             let Ok(sighting) = timeout_at(deadline, self.network.look_up_as_stranger(key)).await else { break };
-            last = sighting.map_err(|error| Failure::from_error(FailureKind::Failed, &error))?;
+            last = sighting.map_err(unknown)?;
             if last.keepers >= last.asked.clamp(1, SEVERAL) {
                 return Ok(u32::try_from(last.keepers).unwrap_or(u32::MAX));
             }
@@ -147,7 +151,7 @@ impl Inner {
                 self.network.announce(key).await
             };
             match timeout_at(deadline, again).await {
-                Ok(announced) => drop(announced.map_err(|error| Failure::from_error(FailureKind::Failed, &error))?),
+                Ok(announced) => drop(announced.map_err(unknown)?),
                 Err(_) => break,
             }
         }
