@@ -3,6 +3,7 @@
 //! Hashing happens here, so that it runs beside the network and on as many cores as there are peers. Nothing here
 //! decides what to ask for.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +15,23 @@ use shoal_protocol::hash::ContentHash;
 use shoal_protocol::wire::{
     CloseCode, Direction, FrameHeader, KnownProvider, Open, RequesterMessage, ServerMessage, SessionProof, WIRE_VERSION,
 };
-use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::beginning::Beginning;
 use super::rows::Rows;
 use super::translation::Translation;
-use crate::frames::{FrameError, FrameReader, deadline, write_all};
+use crate::frames::{FrameError, FrameReader, write_all};
 use crate::limiter::Limiter;
 use crate::network::{Address, Network, OpenError, PeerId, TransferStream};
 
 /// A frame that is not whole counts as progress each time so many more bytes of it are here.
 const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// How long a peer may take to let a session in, agreeing on the protocol included: one that takes the stream and says
+/// nothing is noticed then.
+const ACCEPT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The index of a chunk that the content does not have.
 const NOWHERE: ChunkIndex = ChunkIndex(u64::MAX);
@@ -106,7 +112,14 @@ pub(super) async fn open(
     });
     send(&mut writer, &open).await?;
     let mut others = Vec::new();
-    match deadline(first_message(&mut reader, &mut others)).await? {
+    let first = match first_message(&mut reader, &mut others, ACCEPT_DEADLINE).await {
+        // Only now does it show what the peer does not speak.
+        Err(FrameError::Io(error)) if error.kind() == ErrorKind::Unsupported => {
+            return Err(network.unsupported(&peer).await.into());
+        }
+        first => first?,
+    };
+    match first {
         ServerMessage::Accept { version: WIRE_VERSION, proof }
             if proof == SessionProof::accept(&hash, &peer.to_bytes(), &me.to_bytes()) =>
         {
@@ -122,19 +135,23 @@ pub(super) async fn open(
     }
 }
 
-/// The message that says whether there is a session; one that names others may come before it.
-async fn first_message(
-    reader: &mut FrameReader<ReadHalf<TransferStream>>,
+/// The message that says whether there is a session, if it comes in time; one that names others may come before it.
+async fn first_message<R: AsyncRead + Unpin>(
+    reader: &mut FrameReader<R>,
     others: &mut Vec<KnownProvider>,
+    patience: Duration,
 ) -> Result<ServerMessage, FrameError> {
-    loop {
-        let (header, payload) = reader.next().await?;
-        match decode(header, &payload)? {
-            Some(ServerMessage::Providers(named)) => *others = named,
-            Some(message) => return Ok(message),
-            None => {}
+    let first = async {
+        loop {
+            let (header, payload) = reader.next().await?;
+            match decode(header, &payload)? {
+                Some(ServerMessage::Providers(named)) => *others = named,
+                Some(message) => return Ok(message),
+                None => {}
+            }
         }
-    }
+    };
+    timeout(patience, first).await.map_err(|_| FrameError::Stuck(patience))?
 }
 
 /// What has come with the ACCEPT. What is still on its way is an answer that nobody asked for; it is little.
@@ -265,4 +282,22 @@ fn decode(header: FrameHeader, payload: &Bytes) -> Result<Option<ServerMessage>,
 /// A stranger's words, fit for a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_a_stream_and_says_nothing_is_noticed() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut reader = FrameReader::new(ours, Direction::ToRequester);
+        let answer = first_message(&mut reader, &mut Vec::new(), Duration::ZERO).await;
+        assert!(matches!(answer, Err(FrameError::Stuck(Duration::ZERO))), "{answer:?}");
+        let mut busy = BytesMut::new();
+        ServerMessage::Busy { retry_after_ms: 7 }.encode(&mut busy);
+        write_all(&mut theirs, &busy).await.unwrap();
+        let answer = first_message(&mut reader, &mut Vec::new(), ACCEPT_DEADLINE).await;
+        assert!(matches!(answer, Ok(ServerMessage::Busy { retry_after_ms: 7 })), "{answer:?}");
+    }
 }

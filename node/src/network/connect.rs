@@ -55,14 +55,20 @@ pub(super) async fn open_stream(
             Err(OpenFailure::Io(e)) => broken = e.to_string(),
             Err(OpenFailure::TimedOut) => return Err(OpenError::TimedOut { peer, after: NEGOTIATION_TIMEOUT }),
             Err(OpenFailure::Busy) => return Err(OpenError::Busy),
-            Err(OpenFailure::Unsupported) => {
-                let speaks = self::routes(network, peer).await?.speaks;
-                let protocol = network.name.transfer_protocol().to_string();
-                return Err(OpenError::UnsupportedProtocol { peer, protocol, speaks });
-            }
+            Err(OpenFailure::Unsupported) => return Err(unsupported(network, peer).await),
         }
     }
     Err(OpenError::Broken { peer, reason: broken })
+}
+
+/// See [`Network::unsupported`].
+pub(super) async fn unsupported(network: &Network, peer: PeerId) -> OpenError {
+    match routes(network, peer).await {
+        Ok(Routes { speaks, .. }) => {
+            OpenError::UnsupportedProtocol { peer, protocol: network.name.transfer_protocol().to_string(), speaks }
+        }
+        Err(error) => error,
+    }
 }
 
 /// Makes sure that a connection stands, the best that can be had.

@@ -99,12 +99,18 @@ impl Network {
 
     /// Opens a transfer stream to a peer, dialling it first if need be, on the best connection that can be had: TCP
     /// before QUIC, direct before relayed. `addresses` are tried besides those that are known already. Bounded in
-    /// time. Dropping the future stops it; a dial that has begun may still end in a connection.
+    /// time. Dropping the future stops it; a dial that has begun may still end in a connection. Whether the peer speaks
+    /// the protocol shows with the first read.
     ///
     /// # Errors
-    /// When the peer cannot be reached, or does not speak the protocol.
+    /// When the peer cannot be reached.
     pub async fn open_stream(&self, peer: &PeerId, addresses: &[Address]) -> Result<TransferStream, OpenError> {
         connect::open_stream(self, *peer, addresses).await
+    }
+
+    /// What to say of a peer on whose stream the first read failed with [`std::io::ErrorKind::Unsupported`].
+    pub async fn unsupported(&self, peer: &PeerId) -> OpenError {
+        connect::unsupported(self, *peer).await
     }
 
     /// Announces to the DHT that this node provides the content with this key, now and from now on. Returns when the

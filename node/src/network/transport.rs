@@ -56,7 +56,8 @@ where
                 .with_idle_connection_timeout(idle)
                 .with_dial_concurrency_factor(DIAL_CONCURRENCY)
                 .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
-                .with_substream_upgrade_protocol_override(core::upgrade::Version::V1)
+                // What a stream is for goes out with the first bytes on it, and not a round trip before them.
+                .with_substream_upgrade_protocol_override(core::upgrade::Version::V1Lazy)
         })
         .with_connection_timeout(CONNECT_TIMEOUT)
         .build();

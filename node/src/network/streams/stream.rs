@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::{AsyncRead as _, AsyncWrite as _, ready};
+use libp2p::core::upgrade::NegotiationError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::network::{Path, PeerId};
@@ -14,6 +15,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A stream of bytes in both directions, authenticated and encrypted. Dropping it resets it; `shutdown` ends the
 /// writing half in order. As long as it lives, its connection is kept.
+///
+/// What it is for goes out with the first bytes that are written. A peer that does not speak the protocol says so only
+/// then: the first read fails with [`io::ErrorKind::Unsupported`].
 pub struct TransferStream {
     inner: libp2p::Stream,
     peer: PeerId,
@@ -50,9 +54,19 @@ impl AsyncRead for TransferStream {
         // libp2p's streams read into initialised memory. Zeroing no more than one frame can bring keeps that cheap,
         // however much room the caller has.
         let most = buf.remaining().min(READ_BYTES);
-        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf.initialize_unfilled_to(most)))?;
-        buf.advance(read);
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf.initialize_unfilled_to(most)));
+        buf.advance(read.map_err(named)?);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Gives the refusal of the protocol a kind by which it is known.
+fn named(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(NegotiationError::Failed) => {
+            io::Error::new(io::ErrorKind::Unsupported, "the peer does not speak the transfer protocol")
+        }
+        _ => error,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Announcing and finding.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,10 +18,11 @@ async fn what_one_announces_another_finds_through_a_third() {
 
     // The addresses that came with it are enough for a stream.
     let mut provider = provider;
-    let open = seeker.network.open_stream(&found.peer, &found.addresses);
-    let (stream, inbound) = tokio::join!(within(open), within(provider.inbound.recv()));
-    assert_eq!(stream.unwrap().peer(), provider.peer());
-    assert_eq!(inbound.unwrap().peer(), seeker.peer());
+    let mut stream = within(seeker.network.open_stream(&found.peer, &found.addresses)).await.unwrap();
+    assert_eq!(stream.peer(), provider.peer());
+    // The other end hears of it with the first that is sent on it.
+    stream.flush().await.unwrap();
+    assert_eq!(within(provider.inbound.recv()).await.unwrap().peer(), seeker.peer());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +154,10 @@ async fn other_networks_are_not_mixed_in() {
     .await;
     assert_eq!(stranger.network.status().await.unwrap().dht_peers, 0);
     assert_eq!(first.network.status().await.unwrap().dht_peers, 0);
-    let error = within(stranger.network.open_stream(&first.peer(), &[first.address()])).await.unwrap_err();
+    let mut stream = within(stranger.network.open_stream(&first.peer(), &[first.address()])).await.unwrap();
+    let error = within(stream.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+    let error = stranger.network.unsupported(&first.peer()).await;
     let OpenError::UnsupportedProtocol { protocol, speaks, .. } = &error else { panic!("{error}") };
     assert_eq!(protocol, "/shoal/elsewhere/transfer/1");
     assert_eq!(speaks, &["/shoal/main/transfer/1"]);
