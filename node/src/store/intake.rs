@@ -95,7 +95,7 @@ struct Queue {
     closing: bool,
 }
 
-/// The way in, shared by ingests, writers and the indexer.
+/// The way in, shared by ingests and writers.
 #[derive(Debug)]
 pub(super) struct Intake {
     group_bytes: usize,
@@ -185,7 +185,8 @@ impl Intake {
     pub(super) fn flush(&self) -> Seq {
         let mut queue = self.queue();
         queue.fill();
-        self.work.notify_all();
+        // One group, one writer: waking them all would have them wait for each other.
+        self.work.notify_one();
         Seq(queue.open_seq - 1)
     }
 

@@ -1,7 +1,7 @@
 //! The open store: its files, its threads, and how both end.
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
@@ -25,7 +25,7 @@ use super::{
 
 /// Evicted contents that somebody may be late to hear of.
 const EVICTED: usize = 1024;
-/// Written groups that wait for the indexer; beyond that, writers wait.
+/// News that wait for the keeper; beyond that, writers wait.
 const NEWS_QUEUE: usize = 4;
 
 /// The store's threads and what they share.
@@ -39,7 +39,7 @@ pub(super) struct Running {
 #[derive(Debug)]
 struct Threads {
     writers: Vec<JoinHandle<()>>,
-    indexer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     catalog: JoinHandle<()>,
     collector: JoinHandle<()>,
 }
@@ -74,6 +74,7 @@ impl Store {
             collector: Collector::default(),
             quota: Quota::new(home, config.quota, config.segment_bytes),
             evicted: broadcast::channel(EVICTED).0,
+            unsynced_groups: AtomicU32::default(),
             reads: AtomicU64::default(),
             healed: RwLock::new(0),
             lock: Mutex::new(Some(lock)),
@@ -83,15 +84,15 @@ impl Store {
         };
         let (news, received) = sync_channel(NEWS_QUEUE);
         let commit_groups = config.index_commit_groups.max(1);
-        let indexing = Arc::clone(&shared);
-        let work = Box::new(move || writer::index_groups(&indexing, &received, commit_groups));
-        let indexer = spawn("store-index", work)?;
+        let keeping = Arc::clone(&shared);
+        let work = Box::new(move || writer::keep_index(&keeping, &received));
+        let keeper = spawn("store-index", work)?;
         let catalog = spawn("store-catalog", Box::new(move || changes.serve()))?;
         let (collecting, reports) = (Arc::clone(&shared), news.clone());
         let collector = spawn("store-collect", Box::new(move || gc::run(&collecting, &reports)))?;
         let writers = (0..config.writers.max(1)).map(|at| {
             let (writing, news) = (Arc::clone(&shared), news.clone());
-            spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news)))
+            spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news, commit_groups)))
         });
         let writers = writers.collect::<Result<_, _>>()?;
         if config.quota.is_some() {
@@ -101,7 +102,7 @@ impl Store {
         Ok(Self {
             running: Arc::new(Running {
                 shared,
-                threads: Mutex::new(Some(Threads { writers, indexer, catalog, collector })),
+                threads: Mutex::new(Some(Threads { writers, keeper, catalog, collector })),
             }),
         })
     }
@@ -128,7 +129,7 @@ impl Running {
         };
         self.shared.collector.close();
         self.shared.catalog.end();
-        let others = [threads.collector, threads.indexer, threads.catalog];
+        let others = [threads.collector, threads.keeper, threads.catalog];
         for thread in threads.writers.into_iter().chain(others) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store ended by a panic");

@@ -4,7 +4,7 @@
 //! memory, and is brought up to date from the segments before anyone uses it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::Durability;
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) quota: Arc<Quota>,
     /// Tells of contents that had to go.
     pub(super) evicted: broadcast::Sender<ContentHash>,
+    // Groups that the index has taken in since it was last made durable: decides when it is again.
+    pub(super) unsynced_groups: AtomicU32,
     // Objects that were asked for: tells the collector whether others read.
     pub(super) reads: AtomicU64,
     // How often the index was opened anew. Whoever uses the index reads it meanwhile, so that nobody looks into one that

@@ -1,10 +1,12 @@
-//! The threads that write: some append groups to segments, one keeps the index.
+//! The threads that write: some append groups to segments, one looks after the index.
 //!
-//! A writer takes a group, drops from it what is held already, commits the rest to its segment and hands the directory
-//! to the indexer, which makes it findable and settles the group. So a group is readable the moment it is acknowledged,
-//! and a writer's wait for the disk is nobody else's.
+//! A writer takes a group, drops from it what is held already, commits the rest to its segment, makes it findable in the
+//! index and settles it, without another thread in between: whoever fetches something small waits for each of these
+//! steps. So a group is readable the moment it is acknowledged. What nobody waits for, making the index of an idle store
+//! durable and sealing segments, the keeper does.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use redb::Durability;
 use super::error::StoreError;
 use super::holds::Hold;
 use super::index::Indexed;
-use super::intake::{Group, Object, Seq};
+use super::intake::{Group, Object};
 use super::quota::Room;
 use super::rows::{Directory, DirectoryEntry};
 use super::segment::Segment;
@@ -23,12 +25,11 @@ use super::shared::Shared;
 /// After this long without a group the index is made durable; from then on an idle store touches no disk.
 const INDEX_IDLE: Duration = Duration::from_secs(1);
 
-/// News for the indexer.
+/// News for the keeper.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A group is durable in its segment. The hold knows where all its objects lie that were held before; the room ends
-    /// when the index has it.
-    Written(Seq, Indexed, Hold, Room),
+    /// The index has a group that is not durable in it.
+    Indexed,
     /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
     Finished(Arc<Segment>, Finish),
     /// Somebody wants to know when all news before this has been dealt with.
@@ -45,33 +46,67 @@ pub(super) enum Finish {
 }
 
 /// Commits groups until the intake is closed and empty.
-pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>) {
+pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_groups: u32) {
     while let Some(group) = shared.intake.next_group() {
         let seq = group.seq;
         let hold = shared.holds.hold(None);
         let mut slot = None;
-        match write_group(shared, &mut slot, group, &hold, news) {
-            Ok(Some((indexed, room))) => {
-                if news.send(News::Written(seq, indexed, hold, room)).is_err() {
-                    // The indexer ends only after the writers, unless it died: then nothing can be acknowledged.
-                    shared.intake.settle(seq, &Err(StoreError::Closed), None);
-                }
-            }
-            Ok(None) => shared.intake.settle(seq, &Ok(()), Some(&hold)),
+        let outcome = match write_group(shared, &mut slot, group, &hold, news) {
+            Ok(Some((indexed, room))) => index_group(shared, &indexed, room, &hold, commit_groups),
+            Ok(None) => Ok(Durability::Immediate),
             Err(error) => {
                 tracing::error!(%error, "a commit group was not stored");
-                shared.intake.settle(seq, &Err(error), None);
+                Err(error)
             }
+        };
+        // Given back after each group, so that the collector finds segments that nobody is writing to, and before whoever
+        // waits puts the next: that goes there too.
+        let full = match slot {
+            Some(Appender { segment, head }) if head.stream_bytes >= shared.segment_bytes => Some(segment),
+            Some(appender) => {
+                shared.segments.offer(appender);
+                None
+            }
+            None => None,
+        };
+        let is_news = matches!(outcome, Ok(Durability::None));
+        shared.intake.settle(seq, &outcome.map(drop), Some(&hold));
+        // The keeper ends only after the writers. Where it has died, the index is durable when it is closed.
+        if is_news {
+            let _ = news.send(News::Indexed);
         }
-        // Given back after each group, so that the collector finds segments that nobody is writing to.
-        match slot {
-            Some(Appender { segment, head }) if head.stream_bytes >= shared.segment_bytes => {
-                let _ = news.send(News::Finished(segment, Finish::Full));
-            }
-            Some(appender) => shared.segments.offer(appender),
-            None => {}
+        if let Some(segment) = full {
+            let _ = news.send(News::Finished(segment, Finish::Full));
         }
     }
+}
+
+/// Makes a group findable, durably so every `commit_groups` groups; says whether it did. `hold`, which knows where all
+/// its objects lie that were held before, learns of the others.
+fn index_group(
+    shared: &Shared,
+    indexed: &Indexed,
+    room: Room,
+    hold: &Hold,
+    commit_groups: u32,
+) -> Result<Durability, StoreError> {
+    for (_, row) in indexed.directory.rows(indexed.segment) {
+        hold.add(row.segment, row.offset);
+    }
+    let is_due = shared.unsynced_groups.load(Ordering::Relaxed) + 1 >= commit_groups;
+    let durability = if is_due { Durability::Immediate } else { Durability::None };
+    if is_due {
+        // Before: what others take in meanwhile counts for the next time.
+        shared.unsynced_groups.store(0, Ordering::Relaxed);
+    }
+    let outcome = shared.index_group(indexed, durability, room);
+    if !is_due || outcome.is_err() {
+        shared.unsynced_groups.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Err(error) = &outcome {
+        tracing::error!(%error, "a stored group could not be indexed");
+    }
+    outcome.map(|()| durability)
 }
 
 /// Commits what of `group` is not held yet; `None` when that is nothing. `hold` learns where the rest lies. The room is
@@ -149,45 +184,31 @@ fn recover(slot: &mut Option<Appender>, news: &SyncSender<News>) {
     }
 }
 
-/// Waits until the indexer has dealt with all news so far.
+/// Waits until the keeper has dealt with all news so far.
 pub(super) fn settled_news(news: &SyncSender<News>) -> Result<(), StoreError> {
     let (reply, answer) = sync_channel(1);
     news.send(News::Settled(reply)).map_err(|_| StoreError::Closed)?;
     answer.recv().map_err(|_| StoreError::Closed)
 }
 
-/// Takes written groups into the index until all writers have ended.
-pub(super) fn index_groups(shared: &Shared, news: &Receiver<News>, commit_groups: u32) {
-    let mut since_sync = 0u32;
+/// Makes the index durable when no more groups come, and seals segments, until all writers have ended.
+pub(super) fn keep_index(shared: &Shared, news: &Receiver<News>) {
     loop {
-        let next = if since_sync == 0 {
+        let next = if shared.unsynced_groups.load(Ordering::Relaxed) == 0 {
             news.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             news.recv_timeout(INDEX_IDLE)
         };
         match next {
-            Ok(News::Written(seq, indexed, hold, room)) => {
-                since_sync += 1;
-                let durability = if since_sync >= commit_groups { Durability::Immediate } else { Durability::None };
-                for (_, row) in indexed.directory.rows(indexed.segment) {
-                    hold.add(row.segment, row.offset);
-                }
-                let outcome = shared.index_group(&indexed, durability, room);
-                if let Err(error) = &outcome {
-                    tracing::error!(%error, "a stored group could not be indexed");
-                }
-                if matches!(durability, Durability::Immediate) && outcome.is_ok() {
-                    since_sync = 0;
-                }
-                shared.intake.settle(seq, &outcome, Some(&hold));
-            }
+            // It waits for the next one from now on, and not for ever.
+            Ok(News::Indexed) => {}
             Ok(News::Finished(segment, finish)) => finish_segment(shared, &segment, finish),
             Ok(News::Settled(reply)) => drop(reply.send(())),
             Err(RecvTimeoutError::Timeout) => {
+                shared.unsynced_groups.store(0, Ordering::Relaxed);
                 if let Err(error) = shared.sync_index() {
                     tracing::warn!(%error, "the index could not be made durable; the next start replays more");
                 }
-                since_sync = 0;
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
