@@ -375,13 +375,15 @@ impl<'a> Coordinator<'a> {
         let progress = self.engine.progress();
         let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store, self.job.hold.clone()));
         let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
-        let written = sink.finish(live.as_ref()).await?;
+        let completion = self.completion();
+        let written = sink.finish(live.as_ref(), completion.clone()).await?;
         if !matches!(self.job.goal, Goal::Entries { .. } | Goal::Rows { .. }) {
             self.announce();
         }
         Ok(Outcome {
             root: self.root.take().ok_or(FetchError::Broken)?,
             written,
+            was_whole: !self.completed(completion),
             fetched_bytes: progress.received_bytes,
             wasted_bytes: progress.wasted_bytes,
             manifest_bytes: progress.node_bytes,

@@ -297,6 +297,8 @@ pub(crate) struct Outcome {
     pub(crate) root: Root,
     /// The output and what has been written of it so far.
     pub(super) written: Option<(Written, Availability)>,
+    /// Whether its record said before that all of it is held.
+    pub(super) was_whole: bool,
     pub(crate) fetched_bytes: u64,
     pub(crate) wasted_bytes: u64,
     pub(crate) manifest_bytes: u64,

@@ -51,7 +51,6 @@ use crate::api::{FailureKind, Fetched, Phase, Progress};
 use crate::clock::unix_ms;
 use crate::contents::{Contents, Live};
 use crate::limiter::Limiter;
-use crate::manifests;
 use crate::network::Network;
 use crate::output::Output;
 use crate::store::{ContentState, ReadError, Store};
@@ -97,7 +96,9 @@ impl Fetching {
                 }
                 (outcome, _) => outcome?,
             };
-            self.complete(&mut job, &outcome).await?;
+            if outcome.was_whole {
+                self.note_use(&job).await?;
+            }
             let written = self.write_out(&job, &mut outcome).await;
             let fetched = total.get_or_insert_with(|| Fetched {
                 hash: job.hash,
@@ -139,11 +140,11 @@ impl Fetching {
         let (store, hash) = (self.store.clone(), job.hash);
         let record = tokio::task::spawn_blocking(move || store.manifest(&hash));
         job.record = record.await.map_err(|_| FetchError::Broken)??;
+        let was_whole = job.record.as_ref().is_some_and(|record| record.state == ContentState::Complete);
         let ran = Coordinator::new(self, job, seed()).run().await;
         if let Err(FetchError::Malformed { .. }) = &ran {
             self.store.remove_manifest(job.hash).await?;
         }
-        let was_whole = job.record.as_ref().is_some_and(|record| record.state == ContentState::Complete);
         ran.map_err(|error| match error.kind() {
             // All of it was here once: what is missing now was found to be damaged.
             FailureKind::NotFound if was_whole && error.is_about_providers() => {
@@ -153,27 +154,12 @@ impl Fetching {
         })
     }
 
-    /// Records that everything is held.
-    async fn complete(&self, job: &mut Job, outcome: &Outcome) -> Result<(), FetchError> {
-        let now = unix_ms();
-        match &mut job.record {
-            Some(record) if record.state == ContentState::Complete => {
-                if !self.store.touch_manifest(job.hash, now).await? {
-                    // It was removed just before this fetch began.
-                    self.store.put_manifest(record.clone()).await?;
-                }
-            }
-            Some(record) => {
-                record.state = ContentState::Complete;
-                record.last_used_unix_ms = now;
-                record.name = job.name.clone().or_else(|| record.name.take());
-                self.store.put_manifest(record.clone()).await?;
-            }
-            None => {
-                let name = job.name.clone();
-                let record = manifests::record(job.hash, &outcome.root, ContentState::Complete, name, now);
-                self.store.put_manifest(record).await?;
-            }
+    /// Notes the use of a content that was held before.
+    async fn note_use(&self, job: &Job) -> Result<(), FetchError> {
+        let Some(record) = &job.record else { return Ok(()) };
+        if !self.store.touch_manifest(job.hash, unix_ms()).await? {
+            // It was removed just before this fetch began.
+            self.store.put_manifest(record.clone()).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! When a fetch is noted in the catalog: what it has so far is listed and kept from then on, even if it breaks off.
 //!
-//! A fetch that is over at once is noted once, as complete. What a crash before the first note costs is less than what
+//! A fetch that is over at once is noted once, as complete, in the commit of its last chunks. What a crash before the first note costs is less than what
 //! waits to become durable anyway.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::coordinator::Coordinator;
 use super::job::Goal;
 use crate::clock::unix_ms;
 use crate::manifests;
-use crate::store::ContentState;
+use crate::store::{ContentState, ManifestRecord};
 
 /// How long a fetch that goes on is not noted: as long as the store lets a chunk wait for others.
 const DELAY: Duration = Duration::from_millis(200);
@@ -30,6 +30,31 @@ impl Coordinator<'_> {
             Goal::Everything { .. } if is_done => Ok(()),
             _ => self.record().await,
         }
+    }
+
+    /// What is to be recorded with the last chunks, of a content of which all is held then. What was recorded so before
+    /// need not be again.
+    pub(super) fn completion(&self) -> Option<ManifestRecord> {
+        let (Goal::Everything { .. }, Some(root)) = (&self.job.goal, &self.root) else {
+            return None;
+        };
+        let (hash, name, now) = (self.job.hash, self.job.name.clone(), unix_ms());
+        match &self.job.record {
+            Some(record) if record.state == ContentState::Complete => None,
+            Some(record) => {
+                let name = name.or_else(|| record.name.clone());
+                let state = ContentState::Complete;
+                Some(ManifestRecord { state, last_used_unix_ms: now, name, ..record.clone() })
+            }
+            None => Some(manifests::record(hash, root, ContentState::Complete, name, now)),
+        }
+    }
+
+    /// The content has been recorded so; says whether there was anything to record.
+    pub(super) fn completed(&mut self, completion: Option<ManifestRecord>) -> bool {
+        let is_new = completion.is_some();
+        self.job.record = completion.or_else(|| self.job.record.take());
+        is_new
     }
 
     async fn record(&mut self) -> Result<(), FetchError> {

@@ -14,7 +14,7 @@ use super::keep::{Keeping, Kept};
 use super::writer::{OutputWriter, Piece, Written};
 use crate::contents::Live;
 use crate::output::{Keeper, Output};
-use crate::store::{Hold, Ingest, Seq, Store};
+use crate::store::{Hold, Ingest, ManifestRecord, Seq, Store};
 
 /// Runs of chunks that may wait to become durable before no more places are looked up, 24 bytes each. What the store
 /// has room for is far less; repeated chunks may stand at many places.
@@ -186,19 +186,31 @@ impl Sink {
         Ok(!ranges.is_empty())
     }
 
-    /// Makes everything durable, and gives back the output with what has been written to it.
+    /// Makes everything durable, and gives back the output with what has been written to it. What was put completes the
+    /// content of `record`, if there is one, which is recorded with it.
     pub(super) async fn finish(
         mut self,
         live: Option<&Arc<Live>>,
+        record: Option<ManifestRecord>,
     ) -> Result<Option<(Written, Availability)>, FetchError> {
+        // What is kept in the output has to be durable there first.
+        let (record, late_record) = if self.keeper.is_none() { (record, None) } else { (None, record) };
         let output = async {
             match self.output.take() {
                 Some(output) => output.finish().await.map(Some),
                 None => Ok(None),
             }
         };
-        let stored = async { Ok(self.ingest.flush().await?) };
+        let stored = async {
+            match record {
+                Some(record) => Ok(self.ingest.complete(record).await?),
+                None => Ok(self.ingest.flush().await?),
+            }
+        };
         let (output, ()) = tokio::try_join!(output, stored)?;
+        if let Some(record) = late_record {
+            self.ingest.record(record).await?;
+        }
         if let Some(live) = live {
             self.tell(live)?;
         }

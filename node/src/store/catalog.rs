@@ -2,9 +2,11 @@
 //!
 //! Nothing here can be worked out from the segments, so each change is durable before its call returns, and each record
 //! is kept twice, in two tables, with a check over key and value: one damaged row costs nothing. Changes that come
-//! together are committed together by the catalog's own thread.
+//! together are committed together by the catalog's own thread. A record that was committed in a segment with the last
+//! chunks of its content is durable before it is here ([`recent`]).
 
 mod changes;
+mod recent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,7 +25,9 @@ use super::record::ManifestRecord;
 use super::rows::ID_BYTES;
 use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
-use changes::{Request, apply};
+use changes::{Request, apply, updated};
+pub(super) use recent::Recent;
+use recent::{LOOKED, Recents};
 
 const RECORDS: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifests");
 const COPIES: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifest copies");
@@ -48,6 +52,7 @@ struct Look {
 pub(super) struct Catalog {
     database: Arc<HomeDatabase>,
     uses: Arc<Uses>,
+    recents: Arc<Recents>,
     // Taken away to end the thread; locked only to clone it.
     changes: Mutex<Option<mpsc::Sender<Request>>>,
 }
@@ -63,9 +68,15 @@ impl Catalog {
         }
         let (changes, requests) = mpsc::channel(QUEUE);
         let uses = Arc::<Uses>::default();
-        let (theirs, changes) = (Arc::clone(&uses), Mutex::new(Some(changes)));
-        let catalog = Self { database: Arc::clone(&database), uses, changes };
-        Ok((catalog, Changes { database, uses: theirs, requests }))
+        let recents = Arc::<Recents>::default();
+        database.read(|transaction| recents.load(transaction))?;
+        let theirs = Changes {
+            database: Arc::clone(&database),
+            uses: Arc::clone(&uses),
+            recents: Arc::clone(&recents),
+            requests,
+        };
+        Ok((Self { database, uses, recents, changes: Mutex::new(Some(changes)) }, theirs))
     }
 
     /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
@@ -95,7 +106,7 @@ impl Catalog {
             && let Some(changes) = &*self.changes.lock().unwrap_or_else(PoisonError::into_inner)
         {
             // Where no room is left, changes come that write them as well.
-            let _ = changes.try_send((Change::WriteUses, None, oneshot::channel().0));
+            let _ = changes.try_send((Change::WriteNoted, None, oneshot::channel().0));
         }
     }
 
@@ -106,22 +117,32 @@ impl Catalog {
 
     /// The record of `hash`.
     pub(super) fn record(&self, hash: &ContentHash) -> Result<Option<ManifestRecord>, StoreError> {
-        self.read(|transaction| {
+        // First: what is taken in meanwhile is found below.
+        let recent = self.recents.find(hash);
+        let known = self.read(|transaction| {
             let mut damaged = false;
             for table in [RECORDS, COPIES] {
                 if let Some(value) = transaction.open_table(table)?.get(hash.as_bytes())? {
                     match ManifestRecord::decode(hash, value.value()) {
-                        Ok(record) => return Ok(Some(self.with_use(record))),
+                        Ok(record) => return Ok(Some(record)),
                         Err(_) => damaged = true,
                     }
                 }
             }
             if damaged { Err(Trouble::Row("both copies of a manifest's record are damaged")) } else { Ok(None) }
-        })
+        })?;
+        let record = match (known, recent) {
+            (Some(known), Some(recent)) => Some(updated(known, &recent)),
+            (known, recent) => known.or(recent),
+        };
+        Ok(record.map(|record| self.with_use(record)))
     }
 
     /// The record whose content announces itself under `key`.
     pub(super) fn record_by_key(&self, key: &DiscoveryKey) -> Result<Option<ManifestRecord>, StoreError> {
+        if let Some(hash) = self.recents.hash_by_key(key) {
+            return self.record(&hash);
+        }
         let hash = self.read(|transaction| {
             let table = transaction.open_table(KEYS)?;
             let hash = table.get(key.as_bytes())?.map(|value| ContentHash::from_bytes(*value.value()));
@@ -156,6 +177,8 @@ impl Catalog {
 
     /// What stands in the catalog at one moment.
     fn look(&self) -> Result<Look, StoreError> {
+        // First, as in `record`.
+        let recents = self.recents.all();
         self.read(|transaction| {
             let mut records = BTreeMap::new();
             let (mut damaged, mut rows) = (0, 0);
@@ -171,6 +194,9 @@ impl Catalog {
                     }
                 }
             }
+            let read = records.len();
+            recent::add_to(&mut records, &recents);
+            rows += (records.len() - read) as u64;
             Ok(Look { records: records.into_values().map(|record| self.with_use(record)).collect(), damaged, rows })
         })
     }
@@ -191,7 +217,7 @@ impl Catalog {
             for record in salvaged.records {
                 apply(transaction, &Change::Put(record))?;
             }
-            Ok(())
+            self.recents.save(transaction)
         };
         if let Some(wrong) = self.database.check_or_renew(salvage, fill)? {
             found.push((wrong, true));
@@ -252,6 +278,7 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
     transaction.open_table(RECORDS)?;
     transaction.open_table(COPIES)?;
     transaction.open_table(KEYS)?;
+    transaction.open_table(LOOKED)?;
     Ok(())
 }
 

@@ -105,6 +105,21 @@ impl Ingest {
         self.acknowledged(self.shared.intake.flush()).await
     }
 
+    /// Commits what is waiting now, and records the content that it completes; returns once both are durable. A small
+    /// content has its record in the commit of its objects. The record is as with [`record`](Self::record).
+    ///
+    /// # Errors
+    /// The fault that has cost this ingest an object; the disk's.
+    pub async fn complete(&self, record: ManifestRecord) -> Result<(), StoreError> {
+        match self.shared.intake.flush_with(record, &self.state) {
+            Ok(seq) => self.acknowledged(seq).await,
+            Err(record) => {
+                self.flush().await?;
+                self.record(record).await
+            }
+        }
+    }
+
     /// Whether all that was put is acknowledged or on its way.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::error::StoreError;
 use super::holds::Hold;
+use super::record::ManifestRecord;
 use super::rows::{Kind, ObjectId};
 
 /// Stands for everything put before it: once it is settled, so are they.
@@ -37,6 +38,16 @@ pub(super) struct Object {
 pub(super) struct Group {
     pub(super) seq: Seq,
     pub(super) objects: Vec<Object>,
+    /// Of contents that are complete with these objects.
+    pub(super) completions: Vec<Completion>,
+}
+
+/// The record of a content of which the last objects are in a group.
+#[derive(Debug)]
+pub(super) struct Completion {
+    pub(super) record: ManifestRecord,
+    /// Keeps the rest of it until the record is known.
+    pub(super) hold: Hold,
 }
 
 /// What one ingest has put, and whether some of it was lost.
@@ -85,6 +96,7 @@ struct Unsettled {
 #[derive(Debug)]
 struct Queue {
     open: Vec<Object>,
+    open_completions: Vec<Completion>,
     open_seq: u64,
     open_bytes: usize,
     open_since: Option<Instant>,
@@ -119,6 +131,7 @@ impl Intake {
             room_bytes,
             queue: Mutex::new(Queue {
                 open: Vec::new(),
+                open_completions: Vec::new(),
                 open_seq: 1,
                 open_bytes: 0,
                 open_since: None,
@@ -188,6 +201,22 @@ impl Intake {
         // One group, one writer: waking them all would have them wait for each other.
         self.work.notify_one();
         Seq(queue.open_seq - 1)
+    }
+
+    /// Hands the open group to a writer now, with the record of a content that is complete once the group is durable:
+    /// if all that `ingest` has put, and that is not settled yet, is in it. Else gives the record back.
+    pub(super) fn flush_with(&self, record: ManifestRecord, ingest: &Arc<IngestState>) -> Result<Seq, ManifestRecord> {
+        let mut queue = self.queue();
+        let of_ingest = |unsettled: &Unsettled| unsettled.ingests.iter().any(|other| Arc::ptr_eq(other, ingest));
+        let mut groups = queue.unsettled.iter().filter(|(_, unsettled)| of_ingest(unsettled));
+        let is_in_one = groups.next().is_some_and(|(seq, _)| *seq == queue.open_seq);
+        if !is_in_one || ingest.check().is_err() {
+            return Err(record);
+        }
+        queue.open_completions.push(Completion { record, hold: ingest.hold.clone() });
+        queue.fill();
+        self.work.notify_one();
+        Ok(Seq(queue.open_seq - 1))
     }
 
     /// The next group to write; `None` once the intake is closed and empty. Blocks.
@@ -296,7 +325,8 @@ impl Queue {
             return;
         }
         let objects = std::mem::take(&mut self.open);
-        self.full.push_back(Group { seq: Seq(self.open_seq), objects });
+        let completions = std::mem::take(&mut self.open_completions);
+        self.full.push_back(Group { seq: Seq(self.open_seq), objects, completions });
         self.open_seq += 1;
         self.open_bytes = 0;
         self.open_since = None;

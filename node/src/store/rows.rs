@@ -12,7 +12,8 @@ pub(super) const INDEX_ROW_BYTES: usize = 24;
 /// Bytes of a segment row's value.
 pub(super) const SEGMENT_ROW_BYTES: usize = 48;
 
-const CHECK_BYTES: usize = 4;
+/// Bytes of the check that ends a row of fixed length.
+pub(super) const CHECK_BYTES: usize = 4;
 const DIRECTORY_HEAD_BYTES: usize = 12;
 const DIRECTORY_ENTRY_BYTES: usize = ID_BYTES + 6;
 const DIRECTORY_CHECK_BYTES: usize = 8;

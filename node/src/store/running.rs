@@ -57,6 +57,7 @@ impl Store {
         remove_unfinished(home);
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
+        catalog.look_into(&segments)?;
         let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
         let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
         if !index.is_in_memory() {
@@ -128,13 +129,15 @@ impl Running {
             return Ok(());
         };
         self.shared.collector.close();
-        self.shared.catalog.end();
-        let others = [threads.collector, threads.keeper, threads.catalog];
-        for thread in threads.writers.into_iter().chain(others) {
+        let join = |thread: JoinHandle<()>| {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store ended by a panic");
             }
-        }
+        };
+        threads.writers.into_iter().chain([threads.collector, threads.keeper]).for_each(join);
+        // The last, as the others tell it of records.
+        self.shared.catalog.end();
+        join(threads.catalog);
         self.shared.close_files()
     }
 }

@@ -18,7 +18,9 @@ use super::database::{self, OpenDatabase, check_format, guarded};
 use super::error::{StoreError, Trouble};
 use super::panics::drop_quietly;
 use super::payload::{PAYLOAD, PayloadReader, write_stream};
+use super::record::ManifestRecord;
 use super::rows::{Directory, SegmentNumber};
+use super::segment_records;
 
 const DIRECTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("directory");
 
@@ -105,7 +107,7 @@ impl Segment {
         let database = database::create(&path, &kind(number), cache, faults, |transaction| {
             transaction.open_table(PAYLOAD)?;
             transaction.open_table(DIRECTORY)?;
-            Ok(())
+            segment_records::make_table(transaction)
         })?;
         Ok(Self { number, path, options, state: RwLock::new(State::Append(database)) })
     }
@@ -251,12 +253,20 @@ impl Segment {
         })
     }
 
-    /// Commits `objects` durably as group `group`, described by `directory`. The bytes are let go as they are copied.
+    /// The records that came with group `from` and those after it, each with its group. What is damaged is left out.
+    pub(super) fn records(&self, from: u64) -> Result<Vec<(u64, ManifestRecord)>, StoreError> {
+        let state = self.opened()?;
+        self.read_transaction(&state, |transaction| segment_records::read(transaction, from, &self.path))
+    }
+
+    /// Commits `objects` durably as group `group`, described by `directory`, and with them the records of contents that
+    /// they complete. The bytes are let go as they are copied.
     pub(super) fn append(
         &self,
         group: u64,
         directory: &Directory,
         objects: impl Iterator<Item = Bytes>,
+        records: &[ManifestRecord],
     ) -> Result<(), StoreError> {
         if self.is_refused() {
             // The cause may be gone.
@@ -274,7 +284,7 @@ impl Segment {
             write_stream(&mut payload, directory.start, directory.end(), objects)?;
             let value = directory.encode(self.number, group);
             transaction.open_table(DIRECTORY)?.insert(group, value.as_slice())?;
-            Ok(())
+            segment_records::write(transaction, group, records)
         })
     }
 

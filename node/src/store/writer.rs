@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use redb::Durability;
 
+use super::catalog::{Change, Recent};
 use super::error::StoreError;
 use super::holds::Hold;
 use super::index::Indexed;
-use super::intake::{Group, Object};
+use super::intake::{Completion, Group, Object};
 use super::quota::Room;
+use super::record::ManifestRecord;
 use super::rows::{Directory, DirectoryEntry};
 use super::segment::Segment;
 use super::segments::Appender;
@@ -28,8 +30,8 @@ const INDEX_IDLE: Duration = Duration::from_secs(1);
 /// News for the keeper.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The index has a group that is not durable in it.
-    Indexed,
+    /// The index, or the catalog, has something new that is not durable in it.
+    Noted,
     /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
     Finished(Arc<Segment>, Finish),
     /// Somebody wants to know when all news before this has been dealt with.
@@ -52,8 +54,8 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
         let hold = shared.holds.hold(None);
         let mut slot = None;
         let outcome = match write_group(shared, &mut slot, group, &hold, news) {
-            Ok(Some((indexed, room))) => index_group(shared, &indexed, room, &hold, commit_groups),
-            Ok(None) => Ok(Durability::Immediate),
+            Ok(Some(written)) => index_group(shared, written, &hold, commit_groups),
+            Ok(None) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "a commit group was not stored");
                 Err(error)
@@ -69,11 +71,10 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
             }
             None => None,
         };
-        let is_news = matches!(outcome, Ok(Durability::None));
-        shared.intake.settle(seq, &outcome.map(drop), Some(&hold));
+        shared.intake.settle(seq, &outcome, Some(&hold));
         // The keeper ends only after the writers. Where it has died, the index is durable when it is closed.
-        if is_news {
-            let _ = news.send(News::Indexed);
+        if !is_durable(shared) {
+            let _ = news.send(News::Noted);
         }
         if let Some(segment) = full {
             let _ = news.send(News::Finished(segment, Finish::Full));
@@ -81,15 +82,26 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
     }
 }
 
-/// Makes a group findable, durably so every `commit_groups` groups; says whether it did. `hold`, which knows where all
-/// its objects lie that were held before, learns of the others.
-fn index_group(
-    shared: &Shared,
-    indexed: &Indexed,
+/// A group that is durable in its segment.
+struct Written {
+    indexed: Indexed,
+    /// What the index may need for it.
     room: Room,
-    hold: &Hold,
-    commit_groups: u32,
-) -> Result<Durability, StoreError> {
+    /// Of contents that are complete with it.
+    records: Vec<ManifestRecord>,
+    /// Keep the rest of these contents until their records are known.
+    holds: Vec<Hold>,
+}
+
+/// Whether the index and the catalog have, durably, all that they know.
+fn is_durable(shared: &Shared) -> bool {
+    shared.unsynced_groups.load(Ordering::Relaxed) == 0 && shared.catalog.has_all()
+}
+
+/// Makes a group findable, durably so every `commit_groups` groups, and then the records that came with it. `hold`, which
+/// knows where all its objects lie that were held before, learns of the others.
+fn index_group(shared: &Shared, written: Written, hold: &Hold, commit_groups: u32) -> Result<(), StoreError> {
+    let Written { indexed, room, records, holds: _holds } = written;
     for (_, row) in indexed.directory.rows(indexed.segment) {
         hold.add(row.segment, row.offset);
     }
@@ -99,38 +111,45 @@ fn index_group(
         // Before: what others take in meanwhile counts for the next time.
         shared.unsynced_groups.store(0, Ordering::Relaxed);
     }
-    let outcome = shared.index_group(indexed, durability, room);
+    let outcome = shared.index_group(&indexed, durability, room);
     if !is_due || outcome.is_err() {
         shared.unsynced_groups.fetch_add(1, Ordering::Relaxed);
     }
     if let Err(error) = &outcome {
         tracing::error!(%error, "a stored group could not be indexed");
+    } else if !records.is_empty() {
+        let Indexed { segment, group, .. } = indexed;
+        shared.catalog.add_recent(records.into_iter().map(|record| Recent { record, segment, group }));
     }
-    outcome.map(|()| durability)
+    outcome
 }
 
-/// Commits what of `group` is not held yet; `None` when that is nothing. `hold` learns where the rest lies. The room is
-/// what the index may need for it.
+/// Commits what of `group` is not held yet, and the records that come with it; `None` when only the records were new.
+/// `hold` learns where the rest lies.
 fn write_group(
     shared: &Shared,
     slot: &mut Option<Appender>,
     group: Group,
     hold: &Hold,
     news: &SyncSender<News>,
-) -> Result<Option<(Indexed, Room)>, StoreError> {
-    let entries = shared.find(group.objects.iter().map(|object| &object.id), hold)?;
-    let objects: Vec<Object> = group
-        .objects
-        .into_iter()
-        .zip(entries)
-        .filter(|(_, entry)| !entry.is_held())
-        .map(|(object, _)| object)
-        .collect();
+) -> Result<Option<Written>, StoreError> {
+    let Group { objects, completions, .. } = group;
+    let entries = shared.find(objects.iter().map(|object| &object.id), hold)?;
+    let objects: Vec<Object> =
+        objects.into_iter().zip(entries).filter(|(_, entry)| !entry.is_held()).map(|(object, _)| object).collect();
     if objects.is_empty() {
+        for Completion { record, hold: _hold } in completions {
+            shared.catalog.change_now(Change::Put(record))?;
+        }
         return Ok(None);
     }
+    let completions = completions.into_iter().map(|completion| (completion.record, completion.hold));
+    let (records, holds): (Vec<ManifestRecord>, Vec<Hold>) = completions.unzip();
+    if !records.is_empty() {
+        shared.catalog.make_room()?;
+    }
     let payload = objects.iter().map(|object| object.bytes.len() as u64).sum();
-    let disk_room = shared.room(payload, objects.len() as u64)?;
+    let room = shared.room(payload, (objects.len() + records.len()) as u64)?;
     let appender = slot.insert(shared.segments.appender()?);
     let entries = objects.iter().map(entry_of).collect();
     let directory = Directory { start: appender.head.stream_bytes, entries };
@@ -143,7 +162,7 @@ fn write_group(
         written.push((ingest, kind, bytes.len()));
         bytes
     });
-    if let Err(error) = segment.append(number, &directory, bytes) {
+    if let Err(error) = segment.append(number, &directory, bytes, &records) {
         recover(slot, news);
         return Err(error);
     }
@@ -152,7 +171,8 @@ fn write_group(
     for (ingest, kind, bytes) in written {
         ingest.count_new(kind, bytes);
     }
-    Ok(Some((Indexed { segment: segment.number(), group: number, directory }, disk_room)))
+    let indexed = Indexed { segment: segment.number(), group: number, directory };
+    Ok(Some(Written { indexed, room, records, holds }))
 }
 
 fn entry_of(object: &Object) -> DirectoryEntry {
@@ -193,15 +213,17 @@ pub(super) fn settled_news(news: &SyncSender<News>) -> Result<(), StoreError> {
 
 /// Makes the index durable when no more groups come, and seals segments, until all writers have ended.
 pub(super) fn keep_index(shared: &Shared, news: &Receiver<News>) {
+    let mut is_refused = false;
     loop {
-        let next = if shared.unsynced_groups.load(Ordering::Relaxed) == 0 {
+        let next = if is_durable(shared) || is_refused {
             news.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             news.recv_timeout(INDEX_IDLE)
         };
+        is_refused = false;
         match next {
             // It waits for the next one from now on, and not for ever.
-            Ok(News::Indexed) => {}
+            Ok(News::Noted) => {}
             Ok(News::Finished(segment, finish)) => finish_segment(shared, &segment, finish),
             Ok(News::Settled(reply)) => drop(reply.send(())),
             Err(RecvTimeoutError::Timeout) => {
@@ -209,19 +231,30 @@ pub(super) fn keep_index(shared: &Shared, news: &Receiver<News>) {
                 if let Err(error) = shared.sync_index() {
                     tracing::warn!(%error, "the index could not be made durable; the next start replays more");
                 }
+                if let Err(error) = shared.catalog.sync() {
+                    tracing::warn!(%error, "the catalog does not take records in; the next start finds them");
+                    // Until there is something new.
+                    is_refused = true;
+                }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Seals a full segment, once the index has durably all that is in it.
+fn seal(shared: &Shared, segment: &Segment) -> Result<(), StoreError> {
+    segment.seal()?;
+    shared.catalog.change_now(Change::FinishSegment(segment.number()))?;
+    shared.index.complete(&[segment.number()])?;
+    shared.segments.touch(segment.number());
+    shared.collector.nudge();
+    Ok(())
+}
+
+/// Seals a full segment, once the index and the catalog have durably all that is in it.
 fn finish_segment(shared: &Shared, segment: &Segment, finish: Finish) {
     let done = match finish {
-        Finish::Full => segment.seal().and_then(|()| shared.index.complete(&[segment.number()])).map(|()| {
-            shared.segments.touch(segment.number());
-            shared.collector.nudge();
-        }),
+        Finish::Full => seal(shared, segment),
         Finish::Suspect => segment.freeze(),
     };
     if let Err(error) = done {

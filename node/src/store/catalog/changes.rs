@@ -6,11 +6,13 @@ use redb::{Durability, ReadableTable, WriteTransaction};
 use shoal_protocol::hash::ContentHash;
 use tokio::sync::{mpsc, oneshot};
 
+use super::recent::{ALL_GROUPS, Recents, note_looked, take_in};
 use super::{COPIES, KEYS, QUEUE, RECORDS};
 use crate::store::error::{StoreError, Trouble};
 use crate::store::holds::Hold;
 use crate::store::home_database::HomeDatabase;
 use crate::store::record::{ContentState, ManifestRecord};
+use crate::store::rows::SegmentNumber;
 use crate::store::uses::Uses;
 
 /// One change of the catalog.
@@ -28,8 +30,10 @@ pub(in crate::store) enum Change {
     RemoveUnpinned(ContentHash),
     /// Notes a use, in milliseconds of Unix time. Durable with the next other change or when the store closes.
     Touch(ContentHash, u64),
-    /// Writes the uses that were noted.
-    WriteUses,
+    /// Nothing more will come in a segment, and what has come is taken in.
+    FinishSegment(SegmentNumber),
+    /// Writes what was noted: uses, and records that lie in segments.
+    WriteNoted,
 }
 
 impl Change {
@@ -46,6 +50,7 @@ pub(super) type Request = (Change, Option<Hold>, oneshot::Sender<Result<bool, St
 pub(in crate::store) struct Changes {
     pub(super) database: Arc<HomeDatabase>,
     pub(super) uses: Arc<Uses>,
+    pub(super) recents: Arc<Recents>,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
@@ -77,24 +82,37 @@ impl Changes {
                 let _ = reply.send(found.map_err(Clone::clone));
             }
         }
-        self.write_last_uses();
+        self.write_last();
     }
 
     /// Writes what was noted and came with no change.
-    fn write_last_uses(&self) {
+    fn write_last(&self) {
         let uses = self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last));
-        let changes: Vec<Change> = std::iter::once(Change::WriteUses).chain(uses).collect();
-        if changes.len() > 1
+        let changes: Vec<Change> = std::iter::once(Change::WriteNoted).chain(uses).collect();
+        if (changes.len() > 1 || !self.recents.is_empty())
             && let Err(error) = self.commit(&changes)
         {
             tracing::warn!(%error, "could not note when contents were last used");
         }
     }
 
+    /// Takes in what lies in segments, and makes the changes: of what was acknowledged before they were asked for, none
+    /// comes after them.
     fn commit(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
-        let only_touches = changes.iter().all(Change::is_touch);
+        let recents = self.recents.all();
+        let only_touches = recents.is_empty() && changes.iter().all(Change::is_touch);
         let durability = if only_touches { Durability::None } else { Durability::Immediate };
-        self.database.write(durability, |transaction| changes.iter().map(|change| apply(transaction, change)).collect())
+        let found = self.database.write(durability, |transaction| {
+            take_in(transaction, &recents)?;
+            changes.iter().map(|change| apply(transaction, change)).collect()
+        })?;
+        self.recents.taken_in(&recents);
+        for change in changes {
+            if let Change::FinishSegment(segment) = change {
+                self.recents.looked_at_all(*segment);
+            }
+        }
+        Ok(found)
     }
 
     /// Which of the contents that were used are known: that nobody notes the use is no reason to fail.
@@ -102,7 +120,9 @@ impl Changes {
         self.database.read(|transaction| {
             let table = transaction.open_table(RECORDS)?;
             let found = touches.iter().map(|change| match change {
-                Change::Touch(hash, _) => Ok(table.get(hash.as_bytes())?.is_some()),
+                Change::Touch(hash, _) => {
+                    Ok(table.get(hash.as_bytes())?.is_some() || self.recents.find(hash).is_some())
+                }
                 _ => Ok(false),
             });
             found.collect()
@@ -135,7 +155,8 @@ pub(super) fn apply(transaction: &WriteTransaction, change: &Change) -> Result<b
             Some(record) if !record.pinned => apply(transaction, &Change::Remove(*hash)),
             _ => Ok(false),
         },
-        Change::WriteUses => Ok(true),
+        Change::FinishSegment(segment) => note_looked(transaction, *segment, ALL_GROUPS).map(|()| true),
+        Change::WriteNoted => Ok(true),
         Change::Touch(hash, now) => {
             change_record(transaction, hash, |record| record.last_used_unix_ms = record.last_used_unix_ms.max(*now))
         }
@@ -144,7 +165,7 @@ pub(super) fn apply(transaction: &WriteTransaction, change: &Change) -> Result<b
 
 /// What stands in the catalog when `news` of a content comes that is known. Whether it is pinned and since when it is
 /// here stays as it was; that all of it is held is not taken back by somebody who begins to fetch it.
-fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
+pub(super) fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
     let is_complete = [known.state, news.state].contains(&ContentState::Complete);
     ManifestRecord {
         state: if is_complete { ContentState::Complete } else { ContentState::Fetching },

@@ -95,6 +95,8 @@ impl<'a> Emptier<'a> {
             return Err(StoreError::damaged(segment.path(), "groups of it are missing"));
         }
         drop(segment);
+        // Among what the catalog does not have yet may be what this segment told.
+        self.shared.catalog.sync()?;
         self.shared.collector.step();
         self.shared.on_same_index(self.heals, |index| index.drop_segment(number))?;
         self.shared.collector.step();
@@ -239,7 +241,7 @@ impl<'a> Emptier<'a> {
         let entries = objects.iter().map(|object| DirectoryEntry { id: object.id, len: object.len, kind: object.kind });
         let directory = Directory { start: target.head.stream_bytes, entries: entries.collect() };
         let (segment, group) = (Arc::clone(&target.segment), target.head.groups);
-        if let Err(error) = segment.append(group, &directory, bytes.into_iter()) {
+        if let Err(error) = segment.append(group, &directory, bytes.into_iter(), &[]) {
             self.give_up_target();
             return Err(error);
         }

@@ -82,11 +82,26 @@ impl Sample {
         });
     }
 
-    /// Puts everything and records it.
+    /// Puts everything and records it: in the commit of the last chunks, or after it.
     pub(super) fn publish(&self, store: &Store) {
+        if self.hash().as_bytes()[0].is_multiple_of(2) {
+            return self.complete(store);
+        }
         let ingest = store.ingest();
         self.put(store, &ingest);
         wait(ingest.record(self.record(ContentState::Complete))).unwrap();
+    }
+
+    /// Puts everything, and records it in the commit of the last chunks.
+    pub(super) fn complete(&self, store: &Store) {
+        let ingest = store.ingest();
+        self.put_nodes(&ingest);
+        wait(async {
+            for chunk in &self.chunks {
+                ingest.put_chunk(chunk.clone()).await.unwrap();
+            }
+            ingest.complete(self.record(ContentState::Complete)).await.unwrap();
+        });
     }
 
     /// Publishes two contents whose chunks lie mixed with each other.

@@ -25,6 +25,17 @@ impl Faults for EndsAfter {
     }
 }
 
+/// Puts the chunks with a record, and waits until both are durable.
+fn put_all_with(store: &Store, chunks: &[VerifiedChunk], record: ManifestRecord) -> Result<(), StoreError> {
+    wait(async {
+        let ingest = store.ingest();
+        for chunk in chunks {
+            ingest.put_chunk(chunk.clone()).await?;
+        }
+        ingest.complete(record).await
+    })
+}
+
 /// Works until nothing works any more; says what was acknowledged by then.
 fn work_until_the_end(home: &Path, calls: u64, rng: &mut ChaCha8Rng) -> (Vec<VerifiedChunk>, usize) {
     let (mut acknowledged, mut records) = (Vec::new(), 0);
@@ -33,12 +44,20 @@ fn work_until_the_end(home: &Path, calls: u64, rng: &mut ChaCha8Rng) -> (Vec<Ver
     };
     for round in 0..20 {
         let chunks: Vec<_> = (0..1 + below(rng, 8)).map(|_| chunk(rng, 40_000)).collect();
-        if put_all(&store, &chunks).is_err() {
-            break;
-        }
-        acknowledged.extend(chunks);
-        if wait(store.put_manifest(sample(&round.to_string()))).is_err() {
-            break;
+        let record = sample(&round.to_string());
+        if round % 2 == 0 {
+            if put_all_with(&store, &chunks, record).is_err() {
+                break;
+            }
+            acknowledged.extend(chunks);
+        } else {
+            if put_all(&store, &chunks).is_err() {
+                break;
+            }
+            acknowledged.extend(chunks);
+            if wait(store.put_manifest(record)).is_err() {
+                break;
+            }
         }
         records += 1;
     }

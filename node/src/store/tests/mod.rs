@@ -11,6 +11,7 @@ mod in_place;
 mod life;
 mod model;
 mod quota;
+mod recent;
 mod renew;
 mod torture;
 mod verify;

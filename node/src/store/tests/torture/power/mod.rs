@@ -16,9 +16,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::super::super::{ContentState, Effort, Ingest};
+use super::super::super::{ContentState, Effort, Ingest, Removal};
 use super::super::content::Sample;
 use super::*;
+use shoal_protocol::hash::ContentHash;
+
 use recorder::{Depth, Recorder};
 use unsynced::Cut;
 
@@ -34,6 +36,8 @@ struct Acknowledged {
     contents: Vec<Sample>,
     /// Chunks of one that is not recorded yet.
     chunks: Vec<VerifiedChunk>,
+    /// Contents that were removed.
+    removed: Vec<ContentHash>,
 }
 
 /// How many images are still to be made, and what was wrong with those that were.
@@ -113,6 +117,11 @@ fn has(store: &Store, known: &Acknowledged) -> Result<(), String> {
             other => return Err(format!("the record of a content is {other:?}")),
         }
     }
+    for hash in &known.removed {
+        if store.manifest(hash).map_err(|error| error.to_string())?.is_some() {
+            return Err(format!("{hash} was removed and is back"));
+        }
+    }
     Ok(())
 }
 
@@ -132,7 +141,9 @@ impl Life {
                 let at = below(&mut self.rng, self.contents.len());
                 let hash = self.contents.swap_remove(at).hash();
                 self.recorder.acknowledge(|known| known.contents.retain(|content| content.hash() != hash));
-                wait(store.remove_content(hash)).unwrap();
+                if wait(store.remove_content(hash)).unwrap() == Removal::Removed {
+                    self.recorder.acknowledge(|known| known.removed.push(hash));
+                }
             }
             1 => drop(wait(store.collect(Effort::Thorough, false)).unwrap()),
             2 => self.publish_in_place(store, step),
@@ -147,6 +158,10 @@ impl Life {
 
     fn publish(&mut self, store: &Store) {
         let content = self.sample();
+        if below(&mut self.rng, 2) == 0 {
+            content.complete(store);
+            return self.recorded(content);
+        }
         let ingest = store.ingest();
         content.put(store, &ingest);
         self.recorder.acknowledge(|known| known.chunks.clone_from(&content.chunks));
@@ -163,6 +178,10 @@ impl Life {
 
     fn record(&mut self, ingest: &Ingest, content: Sample) {
         wait(ingest.record(content.record(ContentState::Complete))).unwrap();
+        self.recorded(content);
+    }
+
+    fn recorded(&mut self, content: Sample) {
         self.recorder.acknowledge(|known| {
             known.chunks.clear();
             known.contents.push(content.clone());

@@ -1,0 +1,111 @@
+//! Records that are committed in a segment, with the last chunks of their contents.
+
+use super::super::{ContentState, Effort, Removal};
+use super::content::Sample;
+use super::*;
+
+/// The home as kill -9 would leave it now, opened.
+fn after_a_kill(home: &Path) -> (tempfile::TempDir, Store) {
+    let image = tempfile::tempdir().unwrap();
+    copy(home, image.path());
+    let store = open_steady(image.path());
+    (image, store)
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
+fn state(store: &Store, content: &Sample) -> Option<ContentState> {
+    let record = store.manifest(&content.hash()).unwrap();
+    let by_key = store.manifest_by_key(&content.hash().discovery_key()).unwrap();
+    assert_eq!(record, by_key);
+    let listed = store.manifests().unwrap().into_iter().find(|record| record.hash == content.hash());
+    assert_eq!(record, listed);
+    record.map(|record| record.state)
+}
+
+#[test]
+fn a_content_and_its_record_are_durable_with_one_commit() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(1);
+    let contents: Vec<_> = (0..5).map(|_| Sample::random(&mut rng, 2)).collect();
+    for content in &contents {
+        assert_eq!(state(&store, content), None);
+        content.complete(&store);
+        assert_eq!(state(&store, content), Some(ContentState::Complete));
+        let (_image, store) = after_a_kill(home.path());
+        assert_eq!(state(&store, content), Some(ContentState::Complete));
+        content.assert_whole(&store);
+    }
+}
+
+#[test]
+fn what_was_removed_does_not_come_back_out_of_a_segment() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(2);
+    let (gone, kept) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    gone.complete(&store);
+    assert_eq!(wait(store.remove_content(gone.hash())).unwrap(), Removal::Removed);
+    kept.complete(&store);
+    for store in [after_a_kill(home.path()), after_a_kill(home.path())].iter().map(|(_, store)| store) {
+        assert_eq!((state(store, &gone), state(store, &kept)), (None, Some(ContentState::Complete)));
+    }
+    // Nor one that is taken back to what it was before.
+    assert!(wait(store.incomplete_manifest(kept.hash())).unwrap());
+    let (_image, store) = after_a_kill(home.path());
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Fetching)));
+}
+
+#[test]
+fn a_record_outlives_the_segment_that_it_came_in() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let mut rng = random(3);
+    let contents: Vec<_> = (0..60).map(|_| Sample::random(&mut rng, 2)).collect();
+    for content in &contents {
+        content.complete(&store);
+    }
+    let (kept, gone): (Vec<_>, Vec<_>) = contents.iter().enumerate().partition(|(at, _)| at % 3 == 0);
+    for (_, content) in &gone {
+        assert_eq!(wait(store.remove_content(content.hash())).unwrap(), Removal::Removed);
+    }
+    let collected = wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert!(collected.rewritten_segments > 0, "{collected:?}");
+    let (_image, again) = after_a_kill(home.path());
+    for store in [&store, &again] {
+        for (_, content) in &kept {
+            assert_eq!(state(store, content), Some(ContentState::Complete));
+            content.assert_whole(store);
+        }
+        assert!(gone.iter().all(|(_, content)| state(store, content).is_none()));
+    }
+}
+
+#[test]
+fn what_is_not_all_in_one_group_is_recorded_when_all_of_it_is_durable() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let mut rng = random(4);
+    // Some groups' worth; then one of which nothing is new.
+    let content = Sample::random(&mut rng, 20);
+    content.complete(&store);
+    content.complete(&store);
+    let (_image, again) = after_a_kill(home.path());
+    assert_eq!(state(&again, &content), Some(ContentState::Complete));
+    content.assert_whole(&again);
+    assert!(wait(store.remove_manifest(content.hash())).unwrap());
+    content.complete(&store);
+    assert_eq!(state(&store, &content), Some(ContentState::Complete));
+}
