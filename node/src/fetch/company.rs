@@ -1,7 +1,7 @@
 //! What a fetch tells others of itself, and what it learns from other sessions of the node.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shoal_protocol::engine::{Newcomer, SessionId};
 
@@ -12,6 +12,9 @@ use super::peers::Dialled;
 use super::room::least_useful;
 use crate::config::MAX_FETCH_SESSIONS;
 
+/// How long the DHT is not told of what has come: a small content that is asked for next, of the same peer, goes first.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
+
 impl Coordinator<'_> {
     /// Tells the DHT that there is something to get here, once.
     pub(super) fn announce(&mut self) {
@@ -20,6 +23,7 @@ impl Coordinator<'_> {
             // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
             // network bounds how long it takes.
             tokio::spawn(async move {
+                tokio::time::sleep(ANNOUNCE_DELAY).await;
                 if let Err(error) = network.announce(key).await {
                     tracing::warn!(%error, "cannot announce what is being fetched");
                 }

@@ -163,8 +163,8 @@ impl<'a> Coordinator<'a> {
             self.peers.suggest(*peer, addresses.clone(), Source::Given);
         }
         if self.job.record.is_none() {
-            // Peers will be needed, whatever the store has: they are dialled while it is asked.
-            self.peers.dial(true);
+            // Peers will be needed, whatever the store has: they are dialled before it is asked.
+            self.peers.dial_first(true).await;
         }
         self.advance().await?;
         let mut swarm_looked: Option<Instant> = None;

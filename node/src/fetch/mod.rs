@@ -138,8 +138,12 @@ impl Fetching {
     /// Does what the job says, as far as the network and the store are concerned.
     pub(crate) async fn run(&self, job: &mut Job) -> Result<Outcome, FetchError> {
         let (store, hash) = (self.store.clone(), job.hash);
-        let record = tokio::task::spawn_blocking(move || store.manifest(&hash));
-        job.record = record.await.map_err(|_| FetchError::Broken)??;
+        job.record = if store.lacks_manifest(&hash) {
+            None
+        } else {
+            let record = tokio::task::spawn_blocking(move || store.manifest(&hash));
+            record.await.map_err(|_| FetchError::Broken)??
+        };
         let was_whole = job.record.as_ref().is_some_and(|record| record.state == ContentState::Complete);
         let ran = Coordinator::new(self, job, seed()).run().await;
         if let Err(FetchError::Malformed { .. }) = &ran {

@@ -168,6 +168,12 @@ impl Peers {
         }
     }
 
+    /// The same; what goes out for it goes before what this task does next.
+    pub(super) async fn dial_first(&mut self, begins: bool) {
+        self.dial(begins);
+        tokio::task::yield_now().await;
+    }
+
     /// Whether a peer that has not been asked yet waits for a session to end.
     pub(super) fn is_crowded(&self) -> bool {
         !self.seeks() && self.candidates.has_untried(Instant::now())

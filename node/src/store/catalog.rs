@@ -6,6 +6,7 @@
 //! chunks of its content is durable before it is here ([`recent`]).
 
 mod changes;
+mod known;
 mod recent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use super::rows::ID_BYTES;
 use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
 use changes::{Request, apply, updated};
+use known::Known;
 pub(super) use recent::Recent;
 use recent::{LOOKED, Recents};
 
@@ -53,6 +55,7 @@ pub(super) struct Catalog {
     database: Arc<HomeDatabase>,
     uses: Arc<Uses>,
     recents: Arc<Recents>,
+    known: Arc<Known>,
     // Taken away to end the thread; locked only to clone it.
     changes: Mutex<Option<mpsc::Sender<Request>>>,
 }
@@ -70,13 +73,18 @@ impl Catalog {
         let uses = Arc::<Uses>::default();
         let recents = Arc::<Recents>::default();
         database.read(|transaction| recents.load(transaction))?;
+        let known = Arc::<Known>::default();
+        if let Err(error) = database.read(|transaction| known.load(transaction)) {
+            tracing::warn!(%error, "not all records can be read");
+        }
         let theirs = Changes {
             database: Arc::clone(&database),
             uses: Arc::clone(&uses),
             recents: Arc::clone(&recents),
+            known: Arc::clone(&known),
             requests,
         };
-        Ok((Self { database, uses, recents, changes: Mutex::new(Some(changes)) }, theirs))
+        Ok((Self { database, uses, recents, known, changes: Mutex::new(Some(changes)) }, theirs))
     }
 
     /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
@@ -113,6 +121,11 @@ impl Catalog {
     fn with_use(&self, record: ManifestRecord) -> ManifestRecord {
         let last = self.uses.last(&record.hash).unwrap_or(0).max(record.last_used_unix_ms);
         ManifestRecord { last_used_unix_ms: last, ..record }
+    }
+
+    /// Whether there is surely no record of `hash`. Does not block.
+    pub(super) fn lacks(&self, hash: &ContentHash) -> bool {
+        self.known.lacks(hash)
     }
 
     /// The record of `hash`.

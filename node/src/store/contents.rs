@@ -72,6 +72,11 @@ impl Store {
         self.shared().catalog.change(Change::Touch(hash, now_unix_ms)).await
     }
 
+    /// Whether there is surely no record of a content; `false` says nothing. Does not block.
+    pub fn lacks_manifest(&self, hash: &ContentHash) -> bool {
+        self.shared().catalog.lacks(hash)
+    }
+
     /// The record of a content. Blocks.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use redb::{Durability, ReadableTable, WriteTransaction};
 use shoal_protocol::hash::ContentHash;
 use tokio::sync::{mpsc, oneshot};
 
+use super::known::Known;
 use super::recent::{ALL_GROUPS, Recents, note_looked, take_in};
 use super::{COPIES, KEYS, QUEUE, RECORDS};
 use crate::store::error::{StoreError, Trouble};
@@ -51,6 +52,7 @@ pub(in crate::store) struct Changes {
     pub(super) database: Arc<HomeDatabase>,
     pub(super) uses: Arc<Uses>,
     pub(super) recents: Arc<Recents>,
+    pub(super) known: Arc<Known>,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
@@ -99,6 +101,11 @@ impl Changes {
     /// Takes in what lies in segments, and makes the changes: of what was acknowledged before they were asked for, none
     /// comes after them.
     fn commit(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+        for change in changes {
+            if let Change::Put(record) = change {
+                self.known.add(&record.hash);
+            }
+        }
         let recents = self.recents.all();
         let only_touches = recents.is_empty() && changes.iter().all(Change::is_touch);
         let durability = if only_touches { Durability::None } else { Durability::Immediate };

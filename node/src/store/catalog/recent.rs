@@ -42,12 +42,17 @@ pub(in crate::store) struct Recent {
 impl Catalog {
     /// Knows records from now on that are durable in a segment, in the order of its groups.
     pub(in crate::store) fn add_recent(&self, records: impl IntoIterator<Item = Recent>) {
-        if self.recents.add(records)
+        if self.know(records)
             && let Some(changes) = &*self.changes.lock().unwrap_or_else(PoisonError::into_inner)
         {
             // Where no room is left, changes come that take them in as well.
             let _ = changes.try_send((Change::WriteNoted, None, oneshot::channel().0));
         }
+    }
+
+    /// `true`: it is time to take records in.
+    fn know(&self, records: impl IntoIterator<Item = Recent>) -> bool {
+        self.recents.add(records.into_iter().inspect(|recent| self.known.add(&recent.record.hash)))
     }
 
     /// Whether it has, durably, all records that it knows.
@@ -76,11 +81,7 @@ impl Catalog {
             }
             match segment.records(looked).and_then(|records| Ok((records, segment.is_frozen()?))) {
                 Ok((records, is_full)) => {
-                    self.recents.add(records.into_iter().map(|(group, record)| Recent {
-                        record,
-                        segment: number,
-                        group,
-                    }));
+                    self.know(records.into_iter().map(|(group, record)| Recent { record, segment: number, group }));
                     if is_full {
                         segments.touch(number);
                         full.push(number);

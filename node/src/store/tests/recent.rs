@@ -27,6 +27,7 @@ fn copy(from: &Path, to: &Path) {
 
 fn state(store: &Store, content: &Sample) -> Option<ContentState> {
     let record = store.manifest(&content.hash()).unwrap();
+    assert!(record.is_none() || !store.lacks_manifest(&content.hash()));
     let by_key = store.manifest_by_key(&content.hash().discovery_key()).unwrap();
     assert_eq!(record, by_key);
     let listed = store.manifests().unwrap().into_iter().find(|record| record.hash == content.hash());
@@ -42,6 +43,7 @@ fn a_content_and_its_record_are_durable_with_one_commit() {
     let contents: Vec<_> = (0..5).map(|_| Sample::random(&mut rng, 2)).collect();
     for content in &contents {
         assert_eq!(state(&store, content), None);
+        assert!(store.lacks_manifest(&content.hash()));
         content.complete(&store);
         assert_eq!(state(&store, content), Some(ContentState::Complete));
         let (_image, store) = after_a_kill(home.path());
