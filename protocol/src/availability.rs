@@ -270,17 +270,22 @@ impl Availability {
 
     /// Adds the bits of these words of a page.
     fn set_words(&mut self, page: u64, words: impl Iterator<Item = (usize, u64)>) {
-        if self.page_is_full(page) || !self.pages.contains_key(&page) && self.pages.len() >= self.page_limit() {
-            return;
+        if !self.pages.contains_key(&page) {
+            if self.page_is_full(page) || self.pages.len() >= self.page_limit() {
+                return;
+            }
+            self.pages.insert(page, Box::new([0; PAGE_WORDS]));
         }
-        let bits = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_WORDS]));
+        let Some(bits) = self.pages.get_mut(&page) else { return };
+        let mut is_filled = false;
         for (at, run) in words {
             if let Some(word) = bits.get_mut(at) {
                 self.held += u64::from((run & !*word).count_ones());
                 *word |= run;
+                is_filled |= *word == u64::MAX;
             }
         }
-        if bits.iter().all(|word| *word == u64::MAX) {
+        if is_filled && bits.iter().all(|word| *word == u64::MAX) {
             self.fill_pages(page, page + 1);
         }
     }

@@ -13,6 +13,13 @@ use crate::hash::NodeId;
 /// What a bitmap that tells nothing costs, as a part of its length: a large manifest's may come again now and then.
 const BITMAP_PART: u64 = 16;
 
+impl Gain {
+    /// What it cost to look at, if it was no news; `reading` comes on top then.
+    const fn cost(self, reading: u64) -> u64 {
+        if self.nothing { USELESS_AT_LEAST + reading } else { self.idle_looks }
+    }
+}
+
 impl Engine {
     /// AVAILABILITY came: the peer holds these as well.
     pub fn handle_availability(&mut self, session: SessionId, part: &AvailabilityPart, now: Duration) {
@@ -22,7 +29,7 @@ impl Engine {
                 PartChunks::All => 0,
                 PartChunks::Bitmap(bits) => bits.len() as u64,
             };
-            self.gained(session, gain, bitmap / BITMAP_PART, now);
+            self.gained(session, gain.cost(bitmap / BITMAP_PART), gain.offers_more, now);
         }
     }
 
@@ -31,20 +38,22 @@ impl Engine {
         if ranges.is_empty() {
             self.useless(session, USELESS_AT_LEAST, now);
         }
+        let Some(found) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let (mut cost, mut offers_more) = (0, false);
         for range in ranges {
-            let Some(found) = self.sessions.get_mut(&session) else {
-                return;
-            };
             let gain = found.holding.gain(*range, &mut self.table);
-            self.gained(session, gain, 0, now);
+            cost += gain.cost(0);
+            offers_more |= gain.offers_more;
         }
+        self.gained(session, cost, offers_more, now);
     }
 
     /// A session may tell of what it holds as often as it likes, as long as that is news.
-    fn gained(&mut self, session: SessionId, gain: Gain, reading: u64, now: Duration) {
-        let cost = if gain.nothing { USELESS_AT_LEAST + reading } else { gain.idle_looks };
+    fn gained(&mut self, session: SessionId, cost: u64, offers_more: bool, now: Duration) {
         let borne = cost == 0 || self.useless(session, cost, now);
-        if borne && gain.offers_more {
+        if borne && offers_more {
             self.line_up(session);
         }
     }

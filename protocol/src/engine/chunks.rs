@@ -4,13 +4,14 @@
 //! so memory follows what is being worked on. A group is found by number, by rarity, or at random, without a scan
 //! over chunks. Wants are made of runs within a group: random enough for the swarm, long enough for a disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 
 use super::action::SessionId;
 use super::config::Order;
 use super::holding::Holding;
+use super::places::Places;
 use super::slots::SlotSet;
 use crate::availability::ChunkIndex;
 
@@ -22,27 +23,43 @@ const LEVELS: usize = 16;
 /// The sessions that have been asked for a chunk: two at most.
 pub(super) type Copies = [Option<SessionId>; 2];
 
-#[derive(Debug, Clone, Default)]
-struct Group {
-    number: u64,
-    lens: [u32; GROUP as usize],
-    /// How many sessions that hold only a part of the manifest hold each chunk. Those that hold all of it count for
-    /// every chunk alike, so they make none rarer.
-    holders: [u16; GROUP as usize],
-    copies: [Copies; GROUP as usize],
+/// What is looked at of each group that may have something for a session: all groups of a fetch in a few lines of a
+/// processor's cache.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
     missing: u16,
     /// Those missing that nobody has been asked for.
     unassigned: u16,
+}
+
+/// What changes when a session comes to hold something that is missing: it lies in one line of the cache.
+#[derive(Debug, Clone, Default)]
+#[repr(align(64))]
+struct Group {
+    number: u64,
+    /// How many sessions that hold only a part of the manifest hold each chunk. Those that hold all of it count for
+    /// every chunk alike, so they make none rarer.
+    holders: [u16; GROUP as usize],
     /// The level that lists this group, while something is unassigned.
     level: Option<u8>,
+}
+
+/// What is looked at only when a chunk is asked for, or comes.
+#[derive(Debug, Clone, Default)]
+struct Details {
+    lens: [u32; GROUP as usize],
+    copies: [Copies; GROUP as usize],
 }
 
 /// What is known and wanted of the manifest's chunks.
 #[derive(Debug, Default)]
 pub(super) struct ChunkTable {
     groups: Vec<Group>,
+    /// Those of the group at the same slot, both.
+    wanted: Vec<Wanted>,
+    details: Vec<Details>,
     free: Vec<usize>,
-    by_number: BTreeMap<u64, usize>,
+    by_number: Places,
     /// Numbers of the groups with something unassigned.
     open: BTreeSet<u64>,
     levels: [SlotSet; LEVELS],
@@ -87,13 +104,13 @@ impl ChunkTable {
             };
             last = Some((number, slot));
             let at = (index % GROUP) as usize;
-            if let Some(group) = self.groups.get_mut(slot)
-                && group.missing >> at & 1 == 0
+            if let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot))
+                && wanted.missing >> at & 1 == 0
             {
-                group.missing |= 1 << at;
-                group.unassigned |= 1 << at;
-                group.copies[at] = Copies::default();
-                group.lens[at] = *len;
+                wanted.missing |= 1 << at;
+                wanted.unassigned |= 1 << at;
+                details.copies[at] = Copies::default();
+                details.lens[at] = *len;
                 self.missing_chunks += 1;
                 self.unassigned_chunks += 1;
                 self.missing_bytes += u64::from(*len);
@@ -106,28 +123,36 @@ impl ChunkTable {
     }
 
     fn slot_of(&mut self, number: u64, fresh: &mut Vec<usize>) -> usize {
-        if let Some(slot) = self.by_number.get(&number) {
-            return *slot;
+        if let Some(slot) = self.by_number.get(number) {
+            return slot;
         }
         let group = Group { number, ..Group::default() };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
                 self.groups.push(Group::default());
+                self.wanted.push(Wanted::default());
+                self.details.push(Details::default());
                 self.groups.len() - 1
             }
         };
-        if let Some(place) = self.groups.get_mut(slot) {
-            *place = group;
+        if let (Some(place), Some(wanted), Some(details)) =
+            (self.groups.get_mut(slot), self.wanted.get_mut(slot), self.details.get_mut(slot))
+        {
+            (*place, *wanted, *details) = (group, Wanted::default(), Details::default());
         }
         self.by_number.insert(number, slot);
         fresh.push(slot);
         slot
     }
 
-    fn find(&self, index: ChunkIndex) -> Option<(usize, usize, &Group)> {
-        let slot = *self.by_number.get(&(index.0 / GROUP))?;
-        Some((slot, (index.0 % GROUP) as usize, self.groups.get(slot)?))
+    /// The slot of a chunk's group, and the chunk's place in it.
+    fn find(&self, index: ChunkIndex) -> Option<(usize, usize)> {
+        Some((self.by_number.get(index.0 / GROUP)?, (index.0 % GROUP) as usize))
+    }
+
+    fn wanted_of(&self, slot: usize) -> Wanted {
+        self.wanted.get(slot).copied().unwrap_or_default()
     }
 
     /// Groups that something is missing of.
@@ -137,41 +162,40 @@ impl ChunkTable {
 
     /// Chunks from the first group with something missing to the end of the layout.
     pub(super) fn span_chunks(&self) -> u64 {
-        self.by_number.keys().next().map_or(0, |first| self.layout_end.saturating_sub(first * GROUP))
+        self.by_number.first().map_or(0, |first| self.layout_end.saturating_sub(first * GROUP))
     }
 
     pub(super) fn is_missing(&self, index: ChunkIndex) -> bool {
-        self.find(index).is_some_and(|(_, at, group)| group.missing >> at & 1 == 1)
+        self.find(index).is_some_and(|(slot, at)| self.wanted_of(slot).missing >> at & 1 == 1)
     }
 
     /// Who has been asked for the chunk.
     pub(super) fn copies(&self, index: ChunkIndex) -> Copies {
-        self.find(index).map_or(Copies::default(), |(_, at, group)| group.copies[at])
+        let found = self.find(index).and_then(|(slot, at)| Some((self.details.get(slot)?, at)));
+        found.map_or(Copies::default(), |(details, at)| details.copies[at])
     }
 
     /// The chunk is held from now on. `None` if it was not missing.
     pub(super) fn finish(&mut self, index: ChunkIndex) -> Option<Finished> {
-        let slot = *self.by_number.get(&(index.0 / GROUP))?;
-        let at = (index.0 % GROUP) as usize;
-        let group = self.groups.get_mut(slot)?;
+        let (slot, at) = self.find(index)?;
+        let (wanted, details) = (self.wanted.get_mut(slot)?, self.details.get_mut(slot)?);
         let bit = 1u16 << at;
-        if group.missing & bit == 0 {
+        if wanted.missing & bit == 0 {
             return None;
         }
-        group.missing &= !bit;
+        wanted.missing &= !bit;
         self.missing_chunks -= 1;
-        self.missing_bytes -= u64::from(group.lens[at]);
-        let copies = std::mem::take(&mut group.copies[at]);
-        let was_unassigned = group.unassigned & bit != 0;
-        group.unassigned &= !bit;
-        let done = group.missing == 0;
-        let number = group.number;
+        self.missing_bytes -= u64::from(details.lens[at]);
+        let copies = std::mem::take(&mut details.copies[at]);
+        let was_unassigned = wanted.unassigned & bit != 0;
+        wanted.unassigned &= !bit;
+        let done = wanted.missing == 0;
         if was_unassigned {
             self.unassigned_chunks -= 1;
             self.relevel(slot);
         }
         if done {
-            self.by_number.remove(&number);
+            self.by_number.remove(index.0 / GROUP);
             self.free.push(slot);
         }
         Some(Finished { copies, freed: done.then_some(slot) })
@@ -179,23 +203,22 @@ impl ChunkTable {
 
     /// One more session has been asked for the chunk. False if there are two already, or if it is not missing.
     pub(super) fn add_copy(&mut self, index: ChunkIndex, session: SessionId) -> bool {
-        let Some(slot) = self.by_number.get(&(index.0 / GROUP)).copied() else {
+        let Some((slot, at)) = self.find(index) else {
             return false;
         };
-        let at = (index.0 % GROUP) as usize;
-        let Some(group) = self.groups.get_mut(slot) else {
+        let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
         let bit = 1u16 << at;
-        let Some(place) = group.copies[at].iter_mut().find(|copy| copy.is_none()) else {
+        let Some(place) = details.copies[at].iter_mut().find(|copy| copy.is_none()) else {
             return false;
         };
-        if group.missing & bit == 0 {
+        if wanted.missing & bit == 0 {
             return false;
         }
         *place = Some(session);
-        if group.unassigned & bit != 0 {
-            group.unassigned &= !bit;
+        if wanted.unassigned & bit != 0 {
+            wanted.unassigned &= !bit;
             self.unassigned_chunks -= 1;
             self.relevel(slot);
         }
@@ -204,23 +227,22 @@ impl ChunkTable {
 
     /// The session is asked for the chunk no more. True if nobody is now.
     pub(super) fn drop_copy(&mut self, index: ChunkIndex, session: SessionId) -> bool {
-        let Some(slot) = self.by_number.get(&(index.0 / GROUP)).copied() else {
+        let Some((slot, at)) = self.find(index) else {
             return false;
         };
-        let at = (index.0 % GROUP) as usize;
-        let Some(group) = self.groups.get_mut(slot) else {
+        let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
-        for copy in &mut group.copies[at] {
+        for copy in &mut details.copies[at] {
             if *copy == Some(session) {
                 *copy = None;
             }
         }
         let bit = 1u16 << at;
-        if group.missing & bit == 0 || group.unassigned & bit != 0 || group.copies[at].iter().any(Option::is_some) {
+        if wanted.missing & bit == 0 || wanted.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
             return false;
         }
-        group.unassigned |= bit;
+        wanted.unassigned |= bit;
         self.unassigned_chunks += 1;
         self.relevel(slot);
         true
@@ -230,7 +252,7 @@ impl ChunkTable {
     /// first.
     pub(super) fn choose(&self, holding: &Holding, order: Order, rng: &mut ChaCha8Rng) -> Option<usize> {
         if order == Order::Sequential {
-            let mut open = self.open.iter().filter_map(|number| self.by_number.get(number).copied());
+            let mut open = self.open.iter().filter_map(|number| self.by_number.get(*number));
             return open.find(|slot| self.offer(*slot, holding) != 0);
         }
         self.levels.iter().find_map(|level| level.choose(holding.slots(), rng, |slot| self.offer(slot, holding) != 0))
@@ -245,26 +267,31 @@ impl ChunkTable {
 
     /// Chunks of the group that are unassigned and that the session holds.
     fn offer(&self, slot: usize, holding: &Holding) -> u16 {
-        self.groups.get(slot).map_or(0, |group| group.unassigned & holding.mask(slot))
+        self.wanted_of(slot).unassigned & holding.mask(slot)
     }
 
     /// The rarest (or all, in order) of what the session can give of a group, first to last.
     pub(super) fn take_from(&self, slot: usize, holding: &Holding, order: Order) -> Vec<(ChunkIndex, u32)> {
         let offer = self.offer(slot, holding);
-        let Some(group) = self.groups.get(slot) else {
+        let (Some(group), Some(details)) = (self.groups.get(slot), self.details.get(slot)) else {
             return Vec::new();
         };
         let offered = (0..GROUP as usize).filter(|at| offer >> at & 1 == 1);
         let rarest = offered.clone().map(|at| group.holders[at]).min().unwrap_or(0);
         offered
             .filter(|at| order == Order::Sequential || group.holders[*at] == rarest)
-            .map(|at| (ChunkIndex(group.number * GROUP + at as u64), group.lens[at]))
+            .map(|at| (ChunkIndex(group.number * GROUP + at as u64), details.lens[at]))
             .collect()
     }
 
     /// Slots and numbers of the groups with numbers in this range.
     pub(super) fn groups_between(&self, first: u64, last: u64) -> Vec<(usize, u64)> {
-        self.by_number.range(first..=last).map(|(number, slot)| (*slot, *number)).collect()
+        self.by_number.between(first, last).collect()
+    }
+
+    /// The slot of the group with this number.
+    pub(super) fn slot(&self, number: u64) -> Option<usize> {
+        self.by_number.get(number)
     }
 
     /// The number of the group at a slot.
@@ -274,15 +301,25 @@ impl ChunkTable {
 
     /// What a session holds of a group has changed. True if it can give something unassigned that it could not before.
     pub(super) fn holders_changed(&mut self, slot: usize, before: u16, after: u16) -> bool {
+        let unassigned = self.wanted_of(slot).unassigned;
         let Some(group) = self.groups.get_mut(slot) else {
             return false;
         };
         let changed = before ^ after;
-        for (at, holders) in group.holders.iter_mut().enumerate().filter(|(at, _)| changed >> at & 1 == 1) {
-            *holders = if after >> at & 1 == 1 { holders.saturating_add(1) } else { holders.saturating_sub(1) };
+        // Of what the level tells only that of the rarest counts: that of others may change as it likes.
+        let level = group.level.map_or(0, u16::from);
+        let mut is_rarest = false;
+        let mut left = changed;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let holders = &mut group.holders[at];
+            let counted = *holders;
+            *holders = if after >> at & 1 == 1 { counted.saturating_add(1) } else { counted.saturating_sub(1) };
+            is_rarest |= counted.min(*holders) <= level && unassigned >> at & 1 == 1;
         }
-        let offers_more = after & !before & group.unassigned != 0;
-        if changed & group.unassigned != 0 {
+        let offers_more = after & !before & unassigned != 0;
+        if is_rarest {
             self.relevel(slot);
         }
         offers_more
@@ -290,10 +327,11 @@ impl ChunkTable {
 
     /// Puts the group under the level of its rarest unassigned chunk.
     fn relevel(&mut self, slot: usize) {
+        let unassigned = self.wanted_of(slot).unassigned;
         let Some(group) = self.groups.get_mut(slot) else {
             return;
         };
-        let unassigned = (0..GROUP as usize).filter(|at| group.unassigned >> at & 1 == 1);
+        let unassigned = (0..GROUP as usize).filter(|at| unassigned >> at & 1 == 1);
         let level = unassigned.map(|at| group.holders[at]).min().map(|holders| holders.min(LEVELS as u16 - 1) as u8);
         let before = std::mem::replace(&mut group.level, level);
         if before == level {
@@ -306,7 +344,9 @@ impl ChunkTable {
         match level.and_then(|level| self.levels.get_mut(usize::from(level))) {
             Some(list) => {
                 list.insert(slot);
-                self.open.insert(number);
+                if before.is_none() {
+                    self.open.insert(number);
+                }
             }
             None => {
                 self.open.remove(&number);

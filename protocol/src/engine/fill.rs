@@ -68,14 +68,19 @@ impl Engine {
     /// end it is the session's part of what is missing, so that all are done at the same time and nothing has to be
     /// taken over.
     pub(super) fn window_of(&self, session: &Session) -> u64 {
-        let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
-        let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
-        let share = equal.max(session.queue.bytes() + free / 2);
-        let window = session.meter.window_bytes(&self.config, share, self.is_crowd());
+        let window = self.measured_window(session);
         if self.table.missing_bytes / 2 >= self.config.budget_bytes {
             return window;
         }
         window.min(self.part_of_the_rest(session).max(session.meter.pipe_bytes()))
+    }
+
+    /// The window of a session as far as its rate and the budget go.
+    fn measured_window(&self, session: &Session) -> u64 {
+        let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
+        let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
+        let share = equal.max(session.queue.bytes() + free / 2);
+        session.meter.window_bytes(&self.config, share, self.is_crowd())
     }
 
     /// Whether so many sessions are open that the pauses of one are filled by others.
@@ -120,13 +125,20 @@ impl Engine {
             Health::Busy { .. } | Health::BackOff { .. } => None,
             Health::Probing => session.is_idle().then_some(Room { window: 0, budget, chunks: 1 }),
             Health::Ready => {
-                let size = self.window_of(session);
-                let window = size.saturating_sub(session.queue.bytes());
                 // The last of it is not to wait for want of a large enough hole.
                 let last = self.table.missing_bytes <= self.in_flight_bytes.saturating_add(REFILL_BYTES);
-                if !session.queue.is_empty() && !last && window < (size / 2).min(REFILL_BYTES) {
+                let queued = session.queue.bytes();
+                let is_too_small = |size: u64| size.saturating_sub(queued) < (size / 2).min(REFILL_BYTES);
+                let waits = !session.queue.is_empty() && !last;
+                // Its part of the rest makes the window no larger, and costs a look at all sessions.
+                if waits && is_too_small(self.measured_window(session)) {
                     return None;
                 }
+                let size = self.window_of(session);
+                if waits && is_too_small(size) {
+                    return None;
+                }
+                let window = size.saturating_sub(queued);
                 Some(Room { window, budget, chunks: MAX_CHUNKS.saturating_sub(session.queue.len()) })
             }
         }

@@ -5,7 +5,7 @@
 
 use super::chunks::{ChunkTable, GROUP};
 use super::slots::SlotSet;
-use crate::availability::{Availability, AvailabilityPart, ChunkRange};
+use crate::availability::{Availability, AvailabilityPart, ChunkIndex, ChunkRange};
 
 /// What a session holds.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Holding {
         self.full
     }
 
-    pub(super) fn contains(&self, index: crate::availability::ChunkIndex) -> bool {
+    pub(super) fn contains(&self, index: ChunkIndex) -> bool {
         self.full || self.availability.contains(index)
     }
 
@@ -81,6 +81,10 @@ impl Holding {
         if self.availability.len() == before {
             return Gain { nothing: true, ..Gain::default() };
         }
+        if !self.availability.is_complete() && end - start == 1 && !table.is_missing(ChunkIndex(start)) {
+            // Whoever holds it: it is held here, too. So it is no matter for the masks.
+            return Gain::default();
+        }
         self.refresh(start, end, table)
     }
 
@@ -89,7 +93,7 @@ impl Holding {
         for (_, number) in table.groups_between(range.start.0 / GROUP, range.end() / GROUP) {
             let first = (number * GROUP).max(range.start.0);
             for index in first..(number * GROUP + GROUP).min(range.end()) {
-                self.availability.remove(crate::availability::ChunkIndex(index));
+                self.availability.remove(ChunkIndex(index));
             }
         }
         if std::mem::take(&mut self.full) {
@@ -135,12 +139,24 @@ impl Holding {
             gain.offers_more = true;
             return gain;
         }
-        for (slot, number) in table.groups_between(start / GROUP, end.saturating_sub(1) / GROUP) {
-            let before = self.mask(slot);
-            gain.offers_more |= self.look_at(slot, number, table);
-            gain.idle_looks += u64::from(self.mask(slot) == before);
+        let (first, last) = (start / GROUP, end.saturating_sub(1) / GROUP);
+        if first == last {
+            // As it is nearly always.
+            if let Some(slot) = table.slot(first) {
+                self.look_for(slot, first, table, &mut gain);
+            }
+            return gain;
+        }
+        for (slot, number) in table.groups_between(first, last) {
+            self.look_for(slot, number, table, &mut gain);
         }
         gain
+    }
+
+    fn look_for(&mut self, slot: usize, number: u64, table: &mut ChunkTable, gain: &mut Gain) {
+        let before = self.mask(slot);
+        gain.offers_more |= self.look_at(slot, number, table);
+        gain.idle_looks += u64::from(self.mask(slot) == before);
     }
 
     fn look_at(&mut self, slot: usize, number: u64, table: &mut ChunkTable) -> bool {
@@ -152,10 +168,10 @@ impl Holding {
             self.masks.resize(slot + 1, 0);
         }
         let before = self.masks.get_mut(slot).map_or(0, |mask| std::mem::replace(mask, after));
-        if after == 0 {
-            self.slots.remove(slot);
-        } else {
-            self.slots.insert(slot);
+        match (before == 0, after == 0) {
+            (true, false) => self.slots.insert(slot),
+            (false, true) => self.slots.remove(slot),
+            _ => {}
         }
         table.holders_changed(slot, before, after)
     }

@@ -30,6 +30,7 @@ mod fill;
 mod holding;
 mod nodes;
 mod pauses;
+mod places;
 mod queue;
 mod report;
 mod session;

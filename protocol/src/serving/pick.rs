@@ -60,8 +60,13 @@ impl ServingPolicy {
         session.batches += 1;
         choose(session, content, &mut chunks, most);
         let mut first_copies = 0;
-        for chunk in &chunks {
-            first_copies += u64::from(content.spread.leaves(*chunk, session.peer, counted, now));
+        // Only who holds everything puts anything off, and has to know where it went.
+        let remembers = content.holds_all && !self.config.put_off.is_zero();
+        for chunk in chunks.iter().filter(|chunk| chunk.0 < counted) {
+            first_copies += u64::from(content.spread.leaves(*chunk));
+            if remembers {
+                content.spread.remember(*chunk, session.peer, now);
+            }
         }
         let first_pass_ends = first_copies > 0 && content.spread.distinct() >= content.chunks.min(counted);
         Counters::both(&mut session.counters, &mut self.counters, |counters| {

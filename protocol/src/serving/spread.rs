@@ -40,23 +40,24 @@ impl Spread {
         self.distinct
     }
 
-    /// Notes that a chunk leaves for a peer. `counted` bounds the indices whose copies are counted. Returns whether it
+    /// Notes that a chunk leaves for a peer, one below the index from which copies are not counted. Returns whether it
     /// is the first copy.
-    pub(super) fn leaves(&mut self, index: ChunkIndex, peer: PeerNumber, counted: u64, now: Duration) -> bool {
-        if index.0 >= counted {
-            return false;
-        }
+    pub(super) fn leaves(&mut self, index: ChunkIndex) -> bool {
         let page = self.pages.entry(index.0 / PAGE).or_insert_with(|| Box::new([0; PAGE as usize]));
         let copies = &mut page[(index.0 % PAGE) as usize];
         let is_first = *copies == 0;
         *copies = copies.saturating_add(1);
         self.distinct += u64::from(is_first);
+        is_first
+    }
+
+    /// Remembers for a while to whom a chunk has left.
+    pub(super) fn remember(&mut self, index: ChunkIndex, peer: PeerNumber, now: Duration) {
         if self.order.len() >= MAX_RECENT {
             self.forget_oldest();
         }
         self.order.push_back((now, index));
         self.recent.insert(index, Departure { peer, at: now });
-        is_first
     }
 
     /// Takes back that a chunk has left for a peer: it was not sent after all. Returns whether it has never left now.
@@ -110,13 +111,13 @@ mod tests {
     fn copies_are_counted_and_taken_back() {
         let mut spread = Spread::default();
         let chunk = ChunkIndex(700);
-        assert!(spread.leaves(chunk, ONE, 1000, Duration::ZERO));
-        assert!(!spread.leaves(chunk, TWO, 1000, LATER));
+        assert!(spread.leaves(chunk) && !spread.leaves(chunk));
+        spread.remember(chunk, ONE, Duration::ZERO);
+        spread.remember(chunk, TWO, LATER);
         assert_eq!((spread.copies(chunk), spread.distinct(), spread.left_to(chunk, LATER)), (2, 1, Some(TWO)));
         assert!(!spread.stays(chunk, TWO));
         assert!(spread.stays(chunk, ONE));
         assert_eq!((spread.copies(chunk), spread.distinct(), spread.left_to(chunk, LATER)), (0, 0, None));
-        assert!(!spread.leaves(ChunkIndex(1000), ONE, 1000, LATER), "it is past what is counted");
         assert_eq!(spread.pages.len(), 1);
     }
 
@@ -124,13 +125,13 @@ mod tests {
     fn who_got_a_chunk_is_forgotten_with_time_and_for_want_of_room() {
         let mut spread = Spread::default();
         let chunk = ChunkIndex(3);
-        spread.leaves(chunk, ONE, 1000, Duration::ZERO);
+        spread.remember(chunk, ONE, Duration::ZERO);
         assert_eq!(spread.left_to(chunk, LATER), None);
-        spread.leaves(chunk, TWO, 1000, LATER);
+        spread.remember(chunk, TWO, LATER);
         spread.forget_before(LATER);
         assert_eq!((spread.left_to(chunk, LATER), spread.order.len()), (Some(TWO), 1));
         for index in 0..2 * MAX_RECENT as u64 {
-            spread.leaves(ChunkIndex(index), ONE, u64::MAX, LATER);
+            spread.remember(ChunkIndex(index), ONE, LATER);
         }
         assert_eq!((spread.recent.len(), spread.order.len()), (MAX_RECENT, MAX_RECENT));
     }

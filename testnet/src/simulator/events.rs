@@ -49,7 +49,7 @@ pub(super) enum Event {
     Found(u32),
     /// A peer may look for others again.
     Meet(u32),
-    /// A server may tell of providers again in a channel.
+    /// A peer may tell those whom it serves of providers again.
     Tell(u32),
     /// The next event of the plan.
     Fault(u32),

@@ -279,9 +279,11 @@ impl World {
         } else if fetch.engine.handle_chunk(session, chunk, length, now) == ChunkVerdict::New {
             peer.tally.kept_bytes += bytes;
             if let Some(channel) = self.channels.get_mut(number as usize) {
+                if channel.kept_bytes == 0 {
+                    fetch.candidates.did_well(server);
+                }
                 channel.kept_bytes += bytes;
             }
-            fetch.candidates.did_well(server);
             match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
                 Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
                 Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),

@@ -40,6 +40,11 @@ pub(super) struct Peer {
     /// Channels in which it serves; which are open.
     pub(super) served: BTreeSet<u32>,
     pub(super) serving_timer: Option<Nanos>,
+    /// Its policy is being asked what to do, until there is nothing more.
+    pub(super) is_serving: bool,
+    /// How many newcomers its swarm had seen when all whom it serves were told of them; `None`: it serves nobody who
+    /// would be told.
+    pub(super) told_news: Option<u64>,
     pub(super) fetch: Option<Fetch>,
     pub(super) swarm: Swarm,
     pub(super) is_announced: bool,

@@ -45,7 +45,12 @@ impl World {
             self.put(number, Item::Availability(parts.into()), bytes, None);
         }
         self.tell_providers(number);
-        self.events.add(now + nanos(TELL_EVERY), Event::Tell(number));
+        if let Some(peer) = self.peers.get_mut(server as usize)
+            && peer.told_news.is_none()
+        {
+            peer.told_news = Some(peer.swarm.news);
+            self.events.add(now + nanos(TELL_EVERY), Event::Tell(server));
+        }
         self.saw(server, client);
     }
 
@@ -64,14 +69,22 @@ impl World {
         self.put(number, Item::Accept { beginning, right }, 5 + 2 + 32 + nodes, None);
     }
 
-    /// Tells of peers that the client has not been told of.
+    /// Tells all whom a peer serves of newcomers, if there are any.
     pub(super) fn tell_timer(&mut self, number: u32) {
-        if self.channels.get(number as usize).is_some_and(super::channel::Channel::is_open) {
-            self.tell_providers(number);
-            self.events.add(self.now + nanos(TELL_EVERY), Event::Tell(number));
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        if peer.served.is_empty() {
+            peer.told_news = None;
+            return;
+        }
+        self.events.add(self.now + nanos(TELL_EVERY), Event::Tell(number));
+        if peer.works() && peer.told_news.replace(peer.swarm.news) != Some(peer.swarm.news) {
+            for channel in peer.served.iter().copied().collect::<Vec<_>>() {
+                self.tell_providers(channel);
+            }
         }
     }
 
+    /// Tells of peers that the client has not been told of.
     pub(super) fn tell_providers(&mut self, number: u32) {
         let Some(channel) = self.channels.get(number as usize) else { return };
         let (client, server) = (channel.client, channel.server);
@@ -140,7 +153,11 @@ impl World {
         let now = self.time();
         loop {
             let Some(peer) = self.peers.get_mut(server as usize).filter(|peer| peer.works()) else { return };
-            let Some(action) = peer.policy.poll(now) else { break };
+            let Some(action) = peer.policy.poll(now) else {
+                peer.is_serving = false;
+                break;
+            };
+            peer.is_serving = true;
             match action {
                 Action::SendNodes { session, nodes } => self.send_nodes(server, session, nodes),
                 Action::SendChunks { session, chunks, bytes, pace } => {
@@ -270,9 +287,9 @@ impl World {
         }
     }
 
-    /// The policy is to be asked again in this moment, but not in the middle of what goes on.
+    /// The policy is to be asked again in this moment, but not in the middle of what goes on; unless it is being asked.
     fn wake_serving(&mut self, server: u32) {
-        if let Some(peer) = self.peers.get_mut(server as usize)
+        if let Some(peer) = self.peers.get_mut(server as usize).filter(|peer| !peer.is_serving)
             && peer.serving_timer.is_none_or(|at| at > self.now)
         {
             peer.serving_timer = Some(self.now);

@@ -134,6 +134,8 @@ impl World {
             policy: ServingPolicy::new(self.setup.serving(setup.limit_up), self.dice.seed()),
             served: Default::default(),
             serving_timer: None,
+            is_serving: false,
+            told_news: None,
             fetch: None,
             swarm: Swarm::new(self.dice.seed()),
             is_announced: false,
@@ -185,7 +187,7 @@ impl World {
             Event::Durable(peer) => self.durable(peer),
             Event::Found(peer) => self.found(peer),
             Event::Meet(peer) => self.meet_timer(peer),
-            Event::Tell(channel) => self.tell_timer(channel),
+            Event::Tell(peer) => self.tell_timer(peer),
             Event::Fault(place) if place > u32::MAX / 2 => self.arrive(u32::MAX - place),
             Event::Fault(place) => self.faults(place as usize),
         }
