@@ -7,12 +7,18 @@
 //! after an insertion the cuts fall back into step, and how the input is split over calls never matters.
 //!
 //! Everything here enters content hashes and is **frozen**: the table, the masks and the lengths have test vectors.
+//!
+//! [`Chunker::next_cut`] looks at the bytes one after the other and skips those where no chunk may end;
+//! a [`Cutter`] is told where they may, which several threads can have looked for.
+//!
 //! This module neither reads files nor hashes chunks; what runs are (one for all small files, one for each large
 //! file) is told by [`crate::manifest`].
 
-use std::sync::LazyLock;
+mod candidates;
+mod gear;
 
-use gearhash::{Hasher, Table};
+pub use candidates::{Candidates, Cutter};
+use gear::{Gear, WINDOW_BYTES};
 
 /// No chunk is shorter, except the last one of a run.
 pub const MIN_CHUNK_BYTES: u32 = Profile::V1.min;
@@ -23,23 +29,6 @@ pub const MAX_CHUNK_BYTES: u32 = Profile::V1.max;
 /// A file of this size or more is *large*: it has a run of its own, so its chunks are the same alone or in any
 /// folder. Smaller files share one run, and with it chunks.
 pub const LARGE_FILE_BYTES: u64 = 1024 * 1024;
-
-/// The bytes on which the hash depends: each step shifts a 64-bit state by one.
-const WINDOW_BYTES: u32 = 64;
-/// The BLAKE3 key derivation context of which the gear table is the first 2,048 bytes of output.
-const TABLE_CONTEXT: &str = "shoal v1 gear table";
-
-/// 256 random words, one for each value of a byte.
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut output = blake3::Hasher::new_derive_key(TABLE_CONTEXT).finalize_xof();
-    let mut table = [0u64; 256];
-    for word in &mut table {
-        let mut bytes = [0u8; 8];
-        output.fill(&mut bytes);
-        *word = u64::from_le_bytes(bytes);
-    }
-    table
-});
 
 /// The lengths and masks of a chunker. Contents are made with [`Profile::V1`] only; others exist so that the choice
 /// can be measured (`cargo run --release -p shoal-protocol --example chunk_profile`).
@@ -68,7 +57,7 @@ impl Profile {
 #[derive(Debug, Clone)]
 pub struct Chunker {
     profile: Profile,
-    hasher: Hasher<'static>,
+    gear: Gear,
     length: u32,
 }
 
@@ -86,7 +75,7 @@ impl Chunker {
 
     /// A chunker with other lengths and masks: for measurements only.
     pub fn with_profile(profile: Profile) -> Self {
-        Self { profile, hasher: Hasher::new(&TABLE), length: 0 }
+        Self { profile, gear: Gear::default(), length: 0 }
     }
 
     /// Takes the bytes that follow those of the last call.
@@ -121,7 +110,7 @@ impl Chunker {
 
     fn restart(&mut self) {
         self.length = 0;
-        self.hasher.set_hash(0);
+        self.gear = Gear::default();
     }
 
     /// Goes through one stretch in which one rule holds; says how many bytes it took and whether they end the chunk.
@@ -130,7 +119,7 @@ impl Chunker {
         let warm_from = min - WINDOW_BYTES;
         let stretch =
             |until: u32| bytes.split_at_checked((until - self.length) as usize).map_or(bytes, |(head, _)| head);
-        let (head, mask) = match self.length {
+        let (head, limit) = match self.length {
             length if length < warm_from => {
                 let head = stretch(warm_from);
                 self.length += head.len() as u32;
@@ -138,21 +127,21 @@ impl Chunker {
             }
             length if length < min - 1 => {
                 let head = stretch(min - 1);
-                self.hasher.update(head);
+                self.gear.roll(head);
                 self.length += head.len() as u32;
                 return (head.len(), false);
             }
-            length if length < target - 1 => (stretch(target - 1), high_bits(strict_bits)),
-            _ => (stretch(max), high_bits(loose_bits)),
+            length if length < target - 1 => (stretch(target - 1), below(strict_bits)),
+            _ => (stretch(max), below(loose_bits)),
         };
-        let found = self.hasher.next_match(head, mask);
+        let found = self.gear.roll_below(head, limit);
         let step = found.unwrap_or(head.len());
         self.length += step as u32;
         (step, found.is_some() || self.length == max)
     }
 }
 
-/// A mask of the `count` highest bits: those that depend on the widest window.
-const fn high_bits(count: u32) -> u64 {
-    !(u64::MAX >> count)
+/// The hashes whose `zeros` highest bits, those that depend on the widest window, are zero: all below this.
+const fn below(zeros: u32) -> u64 {
+    1 << (u64::BITS - zeros)
 }

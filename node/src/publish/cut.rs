@@ -1,70 +1,56 @@
-//! The cutting third of an import: pieces of bytes become chunks.
+//! The cutting part of an import: pieces of bytes become chunks.
 //!
-//! Runs on a thread that may block. The chunks share the pieces that they were read in; one is copied only where it
-//! straddles two.
+//! The chunks share the pieces that they were read in; one is copied only where it straddles two.
 
 use bytes::Bytes;
-use shoal_protocol::chunker::Chunker;
-use tokio::sync::mpsc;
+use shoal_protocol::chunker::{Candidates, Cutter};
 
 use super::read::{Origin, Piece};
 
 /// Chunks that end in one piece, in stream order.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Cut {
     pub(super) chunks: Vec<Bytes>,
     /// Where the first of them begins, if they are those of a large file.
     pub(super) origin: Option<Origin>,
 }
 
-/// Cuts all pieces. A run that breaks off with them gives no chunk for its end: whoever read it says why. Ends early
-/// when nobody takes the chunks any more.
-pub(super) fn cut_all(mut pieces: mpsc::Receiver<Piece>, sink: &mpsc::Sender<Batch>) {
-    let mut cutter = Cutter::default();
-    while let Some(piece) = pieces.blocking_recv() {
-        let batch = cutter.cut(piece);
-        if !batch.chunks.is_empty() && sink.blocking_send(batch).is_err() {
-            return;
-        }
-    }
-}
-
+/// What the next piece is cut with.
 #[derive(Debug, Default)]
-struct Cutter {
-    chunker: Chunker,
-    /// What the open chunk has of earlier pieces.
-    open: Vec<u8>,
+pub(super) struct OpenChunk {
+    cutter: Cutter,
+    /// What the chunk has of earlier pieces.
+    bytes: Vec<u8>,
 }
 
-impl Cutter {
-    fn cut(&mut self, piece: Piece) -> Batch {
+impl OpenChunk {
+    /// Cuts the piece that follows the one before, in which `candidates` are.
+    pub(super) fn cut(&mut self, piece: Piece, candidates: &Candidates) -> Cut {
         let origin = piece.origin.map(|origin| {
             // The first chunk may have begun in the piece before.
-            Origin { offset: origin.offset - self.open.len() as u64, ..origin }
+            Origin { offset: origin.offset - self.bytes.len() as u64, ..origin }
         });
-        let mut rest = Bytes::from(piece.bytes);
-        let mut chunks = Vec::new();
-        while let Some(step) = self.chunker.next_cut(&rest) {
-            chunks.push(self.end_chunk(rest.split_to(step)));
-        }
+        let mut rest = piece.bytes;
+        let parts = self.cutter.cut(candidates).into_iter();
+        let mut chunks: Vec<Bytes> = parts.map(|part| self.end(rest.split_to(part))).collect();
         if !piece.ends_run {
-            self.open.extend_from_slice(&rest);
+            self.bytes.extend_from_slice(&rest);
         } else {
-            self.chunker = Chunker::new();
-            if !rest.is_empty() || !self.open.is_empty() {
-                chunks.push(self.end_chunk(rest));
+            self.cutter.finish();
+            if !rest.is_empty() || !self.bytes.is_empty() {
+                chunks.push(self.end(rest));
             }
         }
-        Batch { chunks, origin }
+        Cut { chunks, origin }
     }
 
-    /// The open chunk, which ends with `tail`.
-    fn end_chunk(&mut self, tail: Bytes) -> Bytes {
-        if self.open.is_empty() {
+    /// The chunk, which ends with `tail`.
+    fn end(&mut self, tail: Bytes) -> Bytes {
+        if self.bytes.is_empty() {
             return tail;
         }
-        self.open.extend_from_slice(&tail);
-        Bytes::from(std::mem::take(&mut self.open))
+        self.bytes.extend_from_slice(&tail);
+        Bytes::from(std::mem::take(&mut self.bytes))
     }
 }
 
@@ -72,9 +58,12 @@ impl Cutter {
 mod tests {
     use super::*;
 
-    fn piece(bytes: &[u8], at: usize, ends_run: bool) -> Piece {
-        let origin = Some(Origin { file: 0, offset: at as u64 });
-        Piece { bytes: bytes.to_vec(), origin, ends_run }
+    /// Cuts what follows `before` in its run.
+    fn cut_on(open: &mut OpenChunk, before: &[u8], bytes: &[u8], ends_run: bool) -> Cut {
+        let before = Bytes::copy_from_slice(before);
+        let origin = Some(Origin { file: 0, offset: before.len() as u64 });
+        let candidates = Candidates::of(&before, bytes);
+        open.cut(Piece { before, bytes: Bytes::copy_from_slice(bytes), origin, ends_run }, &candidates)
     }
 
     /// Bytes that repeat only after long.
@@ -86,19 +75,19 @@ mod tests {
 
     /// Cut in pieces of `size`: each chunk with its place.
     fn cut(content: &[u8], size: usize) -> Vec<(u64, Bytes)> {
-        let mut cutter = Cutter::default();
+        let mut open = OpenChunk::default();
         let mut found = Vec::new();
         let count = content.len().div_ceil(size);
         for (number, part) in content.chunks(size).enumerate() {
-            let batch = cutter.cut(piece(part, number * size, number + 1 == count));
-            let mut offset = batch.origin.unwrap().offset;
-            for chunk in batch.chunks {
+            let cut = cut_on(&mut open, &content[..number * size], part, number + 1 == count);
+            let mut offset = cut.origin.unwrap().offset;
+            for chunk in cut.chunks {
                 let len = chunk.len() as u64;
                 found.push((offset, chunk));
                 offset += len;
             }
         }
-        assert_eq!(cutter.chunker.open_bytes(), 0);
+        assert!(open.bytes.is_empty());
         found
     }
 
@@ -123,12 +112,12 @@ mod tests {
     fn a_run_ends_its_chunk_and_what_follows_stands_alone() {
         let content = content(700_000);
         let alone = cut(&content[300_000..], 100_000);
-        let mut cutter = Cutter::default();
-        let before = cutter.cut(piece(&content[..300_000], 0, true)).chunks;
+        let mut open = OpenChunk::default();
+        let before = cut_on(&mut open, &[], &content[..300_000], true).chunks;
         assert_eq!(before.iter().map(Bytes::len).sum::<usize>(), 300_000);
-        let after = cutter.cut(piece(&content[300_000..], 0, true)).chunks;
+        let after = cut_on(&mut open, &[], &content[300_000..], true).chunks;
         assert_eq!(after, alone.into_iter().map(|(_, chunk)| chunk).collect::<Vec<_>>());
         // A run of nothing has no chunk.
-        assert!(cutter.cut(piece(&[], 0, true)).chunks.is_empty());
+        assert!(cut_on(&mut open, &[], &[], true).chunks.is_empty());
     }
 }

@@ -1,29 +1,19 @@
-//! The hashing and storing third of an import.
+//! The storing part of an import.
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use shoal_protocol::chunk::VerifiedChunk;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::manifest::{ContentKind, EncodedNode, ManifestBuilder, Root};
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::PublishError;
-use super::cut::{Batch, cut_all};
 use super::input::Input;
 use super::placer::Placer;
-use super::read::{Piece, read_all, read_stream};
+use super::read::{FileReader, ReadPieces, StreamReader};
 use super::scan::Scan;
+use super::workers::{Batch, Workers};
 use crate::clock::unix_ms;
 use crate::manifests;
 use crate::store::{ContentState, Ingest, Store};
-
-/// Pieces between the reader and the cutter.
-const QUEUE_PIECES: usize = 4;
-/// Batches between the cutter and the hashers, and between the hashers and the store.
-const QUEUE_BATCHES: usize = 4;
 
 /// What an import made.
 #[derive(Debug)]
@@ -39,7 +29,7 @@ pub(crate) struct Imported {
 /// Reads, chunks, hashes and stores the input, and records the manifest under `name`. With `in_place` large files are
 /// not copied: the store notes where in them their chunks lie.
 ///
-/// `on_bytes` is told how many bytes of content have been handed to the store, a few times per MiB. When this
+/// `on_bytes` is told how many bytes of content have been handed to the store, about once per MiB. When this
 /// returns, everything is durable. Dropping the future leaves chunks in the store and no manifest.
 pub(crate) async fn import(
     store: &Store,
@@ -48,27 +38,14 @@ pub(crate) async fn import(
     in_place: bool,
     mut on_bytes: impl FnMut(u64) + Send,
 ) -> Result<Imported, PublishError> {
-    let (pieces, uncut) = mpsc::channel::<Piece>(QUEUE_PIECES);
-    let (scan, reader) = match input {
+    let (scan, reader): (_, Box<dyn ReadPieces>) = match input {
         Input::Paths(scan) => {
             let scan = Arc::new(scan);
-            let read = Arc::clone(&scan);
-            (Some(scan), spawn_blocking(move || read_all(&read, pieces)))
+            (Some(Arc::clone(&scan)), Box::new(FileReader::new(scan)))
         }
-        Input::Stream(stream) => (None, spawn_blocking(move || read_stream(stream, pieces))),
+        Input::Stream(stream) => (None, Box::new(StreamReader::new(stream))),
     };
-    let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
-    let cutter = spawn_blocking(move || cut_all(uncut, &sink));
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut hashed = ReceiverStream::new(batches)
-        .map(|batch| {
-            spawn_blocking(move || {
-                let chunks: Vec<VerifiedChunk> = batch.chunks.into_iter().map(VerifiedChunk::of).collect();
-                (chunks, batch.origin)
-            })
-        })
-        .buffered(workers.min(QUEUE_BATCHES));
-
+    let mut workers = Workers::start(reader);
     let ingest = store.ingest();
     let in_place = scan.as_ref().filter(|_| in_place);
     let mut placer = in_place.map(|scan| Placer::new(store, ingest.hold(), scan));
@@ -79,9 +56,7 @@ pub(crate) async fn import(
     let kind = if entries.is_some() { ContentKind::Folder } else { ContentKind::File };
     let mut manifest = ManifestBuilder::new(kind);
     let mut done_bytes = 0;
-    while let Some(batch) = hashed.next().await {
-        let (chunks, origin) = batch.map_err(|_| PublishError::Broken)?;
-        let mut origin = origin;
+    while let Some(Batch { chunks, mut origin }) = workers.next().await? {
         for chunk in chunks {
             let bytes = chunk.bytes().len();
             let len = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -98,8 +73,6 @@ pub(crate) async fn import(
         put_nodes(&ingest, manifest.drain_nodes()).await?;
         on_bytes(done_bytes);
     }
-    reader.await.map_err(|_| PublishError::Broken)??;
-    cutter.await.map_err(|_| PublishError::Broken)?;
 
     for scanned in entries.into_iter().flatten() {
         manifest.push_entry(scanned.entry.clone())?;

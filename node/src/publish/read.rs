@@ -1,25 +1,28 @@
-//! The reading third of an import: files in stream order, as pieces of bytes.
+//! The reading part of an import: files in stream order, as pieces of bytes.
 //!
-//! Runs on a thread that may block, ahead of the one that cuts. What has been read is checked against the scan, so a
-//! file that changes under the reader is an error and never a mixture.
+//! Blocks. What has been read is checked against the scan, so a file that changes under the reader is an error and
+//! never a mixture.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use shoal_protocol::chunker::LARGE_FILE_BYTES;
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use shoal_protocol::chunker::{Candidates, LARGE_FILE_BYTES};
 
 use super::PublishError;
 use super::scan::{Scan, Source};
 use crate::store::FileStamp;
 
-/// Bytes of a piece: several times the longest chunk, so that few chunks straddle two.
-const PIECE_BYTES: usize = 512 * 1024;
+/// Bytes of a piece, with those of the piece before: several times the longest chunk, so that few chunks straddle two.
+pub(super) const PIECE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes that follow those of the piece before.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub(super) bytes: Vec<u8>,
+    /// The last bytes of the piece before, if it is of the same run: as many as [`Candidates`] asks for.
+    pub(super) before: Bytes,
+    pub(super) bytes: Bytes,
     /// Where they begin, if they are those of a large file.
     pub(super) origin: Option<Origin>,
     /// Whether a chunk ends with them, and what follows is cut as if it stood alone.
@@ -35,112 +38,178 @@ pub(super) struct Origin {
     pub(super) offset: u64,
 }
 
-/// Reads everything that was scanned, in stream order. Ends early, without an error, when nobody takes it any more.
-pub(super) fn read_all(scan: &Scan, sink: mpsc::Sender<Piece>) -> Result<(), PublishError> {
-    outcome(Reader::new(sink).read_runs(scan))
+/// What pieces are read from.
+pub(super) trait ReadPieces: Send {
+    /// The next piece, in stream order; `None` after the last. Not to be asked again after an error.
+    fn next_piece(&mut self) -> Result<Option<Piece>, PublishError>;
 }
 
-/// Reads a stream to its end, as a run like that of a lone file; ends early in the same way.
-pub(super) fn read_stream(stream: impl Read, sink: mpsc::Sender<Piece>) -> Result<(), PublishError> {
-    outcome(Reader::new(sink).read_stream(stream))
+/// Reads what a scan found.
+pub(super) struct FileReader {
+    scan: Arc<Scan>,
+    /// The entry to be looked at next, and whether it is the turn of the large files: those come last.
+    next: usize,
+    are_large: bool,
+    large_files: usize,
+    open: Option<OpenFile>,
+    buffer: Buffer,
 }
 
-fn outcome(read: Result<(), Stop>) -> Result<(), PublishError> {
-    match read {
-        Ok(()) | Err(Stop::NobodyListens) => Ok(()),
-        Err(Stop::Error(error)) => Err(error),
-    }
-}
-
-/// Why the reader stops before the end.
-enum Stop {
-    NobodyListens,
-    Error(PublishError),
-}
-
-impl From<PublishError> for Stop {
-    fn from(error: PublishError) -> Self {
-        Self::Error(error)
-    }
-}
-
-/// Gathers bytes in a buffer, and sends them on when it is full or a run ends.
-struct Reader {
-    buffer: Vec<u8>,
-    /// Where the buffer begins, while a large file is read.
-    origin: Option<Origin>,
-    sink: mpsc::Sender<Piece>,
-}
-
-impl Reader {
-    fn new(sink: mpsc::Sender<Piece>) -> Self {
-        Self { buffer: Vec::with_capacity(PIECE_BYTES), origin: None, sink }
+impl FileReader {
+    pub(super) fn new(scan: Arc<Scan>) -> Self {
+        Self { scan, next: 0, are_large: false, large_files: 0, open: None, buffer: Buffer::default() }
     }
 
-    fn read_runs(&mut self, scan: &Scan) -> Result<(), Stop> {
-        let (lone, entries) = match scan {
-            Scan::File(source) => (Some(source), &[][..]),
-            Scan::Folder(entries) => (None, entries.as_slice()),
-        };
-        let files = lone.into_iter().chain(entries.iter().filter_map(|scanned| scanned.source.as_ref()));
-        for small in files.filter(|source| source.stamp.bytes < LARGE_FILE_BYTES) {
-            self.read_file(small)?;
-        }
-        self.send(true)?;
-        for (file, large) in scan.large_files().enumerate() {
-            self.origin = Some(Origin { file, offset: 0 });
-            self.read_file(large)?;
-            self.send(true)?;
-        }
-        Ok(())
-    }
-
-    fn read_file(&mut self, source: &Source) -> Result<(), Stop> {
-        let failed = |error| PublishError::read(&source.path, error);
-        let changed = || Stop::from(PublishError::Changed { path: source.path.clone() });
-        let stamp = |file: &File| file.metadata().map(|meta| FileStamp::of(&meta)).map_err(failed);
-
-        let file = File::open(&source.path).map_err(failed)?;
-        if stamp(&file)? != source.stamp {
-            return Err(changed());
-        }
-        let mut left = source.stamp.bytes;
-        while left > 0 {
-            let read = self.fill(&file, left).map_err(failed)?;
-            if read == 0 {
-                return Err(changed());
+    /// Opens the file that comes next; `false` if none is left among those whose turn it is.
+    fn open_next(&mut self) -> Result<bool, PublishError> {
+        while let Some(source) = self.scan.source(self.next) {
+            self.next += 1;
+            let Some(source) = source.filter(|source| self.are_large == (source.stamp.bytes >= LARGE_FILE_BYTES))
+            else {
+                continue;
+            };
+            if self.are_large {
+                self.buffer.origin = Some(Origin { file: self.large_files, offset: 0 });
+                self.large_files += 1;
             }
-            left -= read;
-            self.send_full()?;
+            self.open = Some(OpenFile::open(source)?);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl ReadPieces for FileReader {
+    fn next_piece(&mut self) -> Result<Option<Piece>, PublishError> {
+        while !self.buffer.is_full() {
+            if let Some(open) = &mut self.open {
+                if open.read(&mut self.buffer)? {
+                    self.open = None;
+                    if self.are_large {
+                        return Ok(Some(self.buffer.take(true)));
+                    }
+                }
+            } else if !self.open_next()? {
+                if self.are_large {
+                    return Ok(None);
+                }
+                // All small files together are a run.
+                (self.next, self.are_large) = (0, true);
+                return Ok(Some(self.buffer.take(true)));
+            }
+        }
+        Ok(Some(self.buffer.take(false)))
+    }
+}
+
+/// Reads a stream to its end, as a run like that of a lone file.
+pub(super) struct StreamReader {
+    stream: Option<Box<dyn Read + Send>>,
+    buffer: Buffer,
+}
+
+impl StreamReader {
+    pub(super) fn new(stream: Box<dyn Read + Send>) -> Self {
+        Self { stream: Some(stream), buffer: Buffer::default() }
+    }
+}
+
+impl ReadPieces for StreamReader {
+    fn next_piece(&mut self) -> Result<Option<Piece>, PublishError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        while !self.buffer.is_full() {
+            if self.buffer.fill(&mut *stream, u64::MAX).map_err(PublishError::stream)? == 0 {
+                self.stream = None;
+                return Ok(Some(self.buffer.take(true)));
+            }
+        }
+        Ok(Some(self.buffer.take(false)))
+    }
+}
+
+/// A file that is being read.
+struct OpenFile {
+    file: File,
+    source: Source,
+    left: u64,
+}
+
+impl OpenFile {
+    fn open(source: &Source) -> Result<Self, PublishError> {
+        let file = File::open(&source.path).map_err(|error| PublishError::read(&source.path, error))?;
+        let open = Self { file, source: source.clone(), left: source.stamp.bytes };
+        open.check()?;
+        Ok(open)
+    }
+
+    /// Reads until the buffer is full or the file has been read and is what it was: `true` then.
+    fn read(&mut self, buffer: &mut Buffer) -> Result<bool, PublishError> {
+        while self.left > 0 {
+            if buffer.is_full() {
+                return Ok(false);
+            }
+            let read = buffer.fill(&self.file, self.left).map_err(|error| self.failed(error))?;
+            if read == 0 {
+                return Err(self.changed());
+            }
+            self.left -= read;
         }
         // A byte appended while it was read changes the stamp too.
-        if stamp(&file)? == source.stamp { Ok(()) } else { Err(changed()) }
+        self.check().map(|()| true)
     }
 
-    fn read_stream(&mut self, mut stream: impl Read) -> Result<(), Stop> {
-        while self.fill(&mut stream, u64::MAX).map_err(PublishError::stream)? > 0 {
-            self.send_full()?;
-        }
-        self.send(true)
+    /// That the file is the one that was scanned.
+    fn check(&self) -> Result<(), PublishError> {
+        let meta = self.file.metadata().map_err(|error| self.failed(error))?;
+        if FileStamp::of(&meta) == self.source.stamp { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn failed(&self, error: io::Error) -> PublishError {
+        PublishError::read(&self.source.path, error)
+    }
+
+    fn changed(&self) -> PublishError {
+        PublishError::Changed { path: self.source.path.clone() }
+    }
+}
+
+/// Gathers the bytes of a piece.
+struct Buffer {
+    bytes: Vec<u8>,
+    /// How many of them are those of the piece before.
+    before: usize,
+    /// Where the others begin, while a large file is read.
+    origin: Option<Origin>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { bytes: Vec::with_capacity(PIECE_BYTES), before: 0, origin: None }
+    }
+}
+
+impl Buffer {
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= PIECE_BYTES
     }
 
     /// Reads until the buffer is full, `limit` is reached or the input ends. `take` keeps `read_to_end` from growing
     /// the buffer, and lets it read into memory that nobody has zeroed first.
     fn fill(&mut self, input: impl Read, limit: u64) -> io::Result<u64> {
-        let room = (PIECE_BYTES - self.buffer.len()) as u64;
-        input.take(limit.min(room)).read_to_end(&mut self.buffer).map(|read| read as u64)
+        let room = PIECE_BYTES.saturating_sub(self.bytes.len()) as u64;
+        input.take(limit.min(room)).read_to_end(&mut self.bytes).map(|read| read as u64)
     }
 
-    fn send_full(&mut self) -> Result<(), Stop> {
-        if self.buffer.len() == PIECE_BYTES { self.send(false) } else { Ok(()) }
-    }
-
-    fn send(&mut self, ends_run: bool) -> Result<(), Stop> {
-        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
-        let origin = self.origin;
+    /// The piece that has been gathered.
+    fn take(&mut self, ends_run: bool) -> Piece {
+        let bytes = Bytes::from(std::mem::replace(&mut self.bytes, Vec::with_capacity(PIECE_BYTES)));
+        let reach = if ends_run { 0 } else { bytes.len().min(Candidates::REACH_BYTES) };
+        self.bytes.extend_from_slice(bytes.split_at(bytes.len() - reach).1);
+        let (before, origin) = (std::mem::replace(&mut self.before, reach), self.origin);
+        let piece = Piece { before: bytes.slice(..before), bytes: bytes.slice(before..), origin, ends_run };
         if let Some(origin) = &mut self.origin {
-            origin.offset += bytes.len() as u64;
+            origin.offset += piece.bytes.len() as u64;
         }
-        self.sink.blocking_send(Piece { bytes, origin, ends_run }).map_err(|_| Stop::NobodyListens)
+        piece
     }
 }

@@ -34,6 +34,14 @@ impl Scan {
         }
     }
 
+    /// The file of each entry, by the entry's number, and `Some(None)` for one without; `None` beyond the last.
+    pub(super) fn source(&self, number: usize) -> Option<Option<&Source>> {
+        match self {
+            Self::File(source) => (number == 0).then_some(Some(source)),
+            Self::Folder(entries) => entries.get(number).map(|scanned| scanned.source.as_ref()),
+        }
+    }
+
     /// The files that each are a run of their own, in the order of the stream.
     pub(crate) fn large_files(&self) -> impl Iterator<Item = &Source> {
         let (lone, entries) = match self {

@@ -5,26 +5,17 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
-use shoal_protocol::chunker::Chunker;
+use shoal_protocol::chunker::{Candidates, Cutter};
 use shoal_protocol::hash::ChunkId;
 
 use super::BenchError;
 
 /// Bytes that are read and cut in one go, as in a publish.
-const BUFFER_BYTES: usize = 512 * 1024;
-/// Buffers that may wait.
-const QUEUE: usize = 4;
-
-/// Whole chunks: where the first begins, their bytes, and where in these each ends.
-struct Cut {
-    offset: u64,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
+const PIECE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Seconds of reading, cutting, hashing, writing and syncing.
 pub(super) fn import_flat(source: &Path, copy: &Path) -> Result<f64, BenchError> {
@@ -35,65 +26,97 @@ pub(super) fn import_flat(source: &Path, copy: &Path) -> Result<f64, BenchError>
 
 fn run(source: &Path, copy: &Path) -> io::Result<()> {
     let (input, output) = (File::open(source)?, File::create(copy)?);
-    let (sink, cuts) = sync_channel(QUEUE);
-    // It goes with the last worker, so that nobody waits for one that has failed.
-    let cuts = Arc::new(Mutex::new(cuts));
+    let (first, turn) = sync_channel(1);
+    // Cannot fail: the receiver is here, and there is room.
+    drop(first.send(OpenChunk::default()));
+    let queue = Mutex::new(Queue { input, before: Vec::new(), offset: 0, turn });
     let workers = available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let output = &output;
-        let work = |cuts: Arc<_>| scope.spawn(move || hash_and_write(&cuts, output));
-        let workers: Vec<_> = (0..workers).map(|_| work(Arc::clone(&cuts))).collect();
-        drop(cuts);
-        let read = read_and_cut(input, &sink);
-        drop(sink);
+        let work = |_| scope.spawn(|| work(&queue, &output));
+        let workers: Vec<_> = (0..workers).map(work).collect();
         let broken = |_| Err(io::Error::other("a thread broke off"));
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(broken)).chain([read]).collect::<io::Result<()>>()
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(broken))
     })?;
     output.sync_all()
 }
 
-fn read_and_cut(mut input: File, sink: &SyncSender<Cut>) -> io::Result<()> {
-    let mut chunker = Chunker::new();
-    let (mut bytes, mut scanned, mut offset) = (Vec::with_capacity(BUFFER_BYTES), 0, 0);
-    loop {
-        let room = (BUFFER_BYTES - bytes.len()) as u64;
-        let is_last = (&mut input).take(room).read_to_end(&mut bytes)? == 0;
-        let mut ends = Vec::new();
-        while let Some(step) = bytes.get(scanned..).and_then(|fresh| chunker.next_cut(fresh)) {
-            scanned += step;
-            ends.push(scanned);
-        }
-        scanned = bytes.len();
-        if is_last && ends.last().copied().unwrap_or(0) < bytes.len() {
-            ends.push(bytes.len());
-        }
-        if let Some(&whole) = ends.last() {
-            let mut rest = Vec::with_capacity(BUFFER_BYTES);
-            rest.extend_from_slice(bytes.get(whole..).unwrap_or_default());
-            scanned -= whole;
-            let cut = Cut { offset, bytes: std::mem::replace(&mut bytes, rest), ends };
-            if sink.send(cut).is_err() {
-                // Every worker has ended with an error of its own.
-                return Ok(());
-            }
-            offset += whole as u64;
-        }
-        if is_last {
-            return Ok(());
-        }
+/// What the workers take pieces from.
+struct Queue {
+    input: File,
+    /// The end of the piece before.
+    before: Vec<u8>,
+    offset: u64,
+    /// Where the chunk comes from that is open when the next piece begins.
+    turn: Receiver<OpenChunk>,
+}
+
+/// A piece, and the order in which it is cut.
+struct Job {
+    /// With the end of the piece before.
+    bytes: Vec<u8>,
+    before: usize,
+    offset: u64,
+    is_last: bool,
+    turn: Receiver<OpenChunk>,
+    next: SyncSender<OpenChunk>,
+}
+
+#[derive(Default)]
+struct OpenChunk {
+    cutter: Cutter,
+    bytes: Vec<u8>,
+}
+
+impl Queue {
+    /// The next piece; an empty one, which is the last, at the end.
+    fn take(&mut self) -> io::Result<Job> {
+        let mut bytes = Vec::with_capacity(PIECE_BYTES);
+        bytes.append(&mut self.before);
+        let before = bytes.len();
+        let read = (&self.input).take((PIECE_BYTES - before) as u64).read_to_end(&mut bytes)?;
+        self.before
+            .extend_from_slice(bytes.get(bytes.len().saturating_sub(Candidates::REACH_BYTES)..).unwrap_or(&bytes));
+        let (next, after) = sync_channel(1);
+        let turn = std::mem::replace(&mut self.turn, after);
+        let offset = self.offset;
+        self.offset += read as u64;
+        Ok(Job { bytes, before, offset, is_last: read == 0, turn, next })
     }
 }
 
-fn hash_and_write(cuts: &Mutex<Receiver<Cut>>, output: &File) -> io::Result<()> {
+/// Cuts, hashes and writes pieces until there are none.
+fn work(queue: &Mutex<Queue>, output: &File) -> io::Result<()> {
     loop {
-        let next = cuts.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Cut { offset, bytes, ends }) = next else { return Ok(()) };
-        let mut start = 0;
-        for end in ends {
-            std::hint::black_box(ChunkId::of(bytes.get(start..end).unwrap_or_default()));
-            start = end;
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let (before, piece) = job.bytes.split_at(job.before);
+        let candidates = Candidates::of(before, piece);
+        // Whoever had the piece before has failed, and says why.
+        let Ok(mut open) = job.turn.recv() else { return Ok(()) };
+        let mut begun = std::mem::take(&mut open.bytes);
+        let (mut chunks, mut rest) = (Vec::new(), piece);
+        for part in open.cutter.cut(&candidates) {
+            let (chunk, behind) = rest.split_at(part);
+            chunks.push(chunk);
+            rest = behind;
         }
-        output.write_all_at(bytes.get(..start).unwrap_or_default(), offset)?;
+        let mut chunks = chunks.into_iter();
+        if let Some(end) = chunks.next() {
+            begun.extend_from_slice(end);
+            open.bytes.extend_from_slice(rest);
+        } else {
+            open.bytes = begun;
+            open.bytes.extend_from_slice(rest);
+            begun = if job.is_last { std::mem::take(&mut open.bytes) } else { Vec::new() };
+        }
+        // Nobody takes it after the last piece.
+        drop(job.next.send(open));
+        for chunk in std::iter::once(begun.as_slice()).filter(|chunk| !chunk.is_empty()).chain(chunks) {
+            std::hint::black_box(ChunkId::of(chunk));
+        }
+        output.write_all_at(piece, job.offset)?;
+        if job.is_last {
+            return Ok(());
+        }
     }
 }
 
@@ -113,7 +136,7 @@ mod tests {
     fn every_byte_is_written() {
         check(0);
         check(1);
-        check(BUFFER_BYTES as u64);
+        check(PIECE_BYTES as u64);
         check((3 << 20) + 17);
     }
 }

@@ -242,7 +242,8 @@ fn a_record_of_another_version_is_named_and_left_as_it_is() {
     let words = refused.to_string();
     assert!(words.contains("format 2") && words.contains("use the version of shoal that wrote it"), "{words}");
     // It is left as it is.
-    let transaction = redb::ReadableDatabase::begin_read(&redb::Database::open(&catalog).unwrap()).unwrap();
+    let database = redb::Database::open(&catalog).unwrap();
+    let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
     let table = transaction.open_table(redb::TableDefinition::<&[u8; 32], &[u8]>::new("manifests")).unwrap();
     assert_eq!(table.get(sample("b").hash.as_bytes()).unwrap().unwrap().value(), newer);
 }
