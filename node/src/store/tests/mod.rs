@@ -33,6 +33,7 @@ fn small() -> StoreConfig {
     StoreConfig {
         group_bytes: 64 << 10,
         group_delay: Duration::from_millis(1),
+        writers: 2,
         segment_bytes: 400 << 10,
         queue_bytes: 256 << 10,
         index_cache_bytes: 1 << 20,
