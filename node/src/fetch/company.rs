@@ -20,8 +20,8 @@ impl Coordinator<'_> {
     pub(super) fn announce(&mut self) {
         if !std::mem::replace(&mut self.is_announced, true) {
             let (network, key) = (self.fetching.network.clone(), self.job.hash.discovery_key());
-            // Not awaited and not cancelled: what has been fetched is announced even if it took but a moment. The
-            // network bounds how long it takes.
+            // Not awaited and not cancelled: a node that stays announces what it has fetched even if that took but a
+            // moment. The network bounds how long it takes.
             tokio::spawn(async move {
                 tokio::time::sleep(ANNOUNCE_DELAY).await;
                 if let Err(error) = network.announce(key).await {

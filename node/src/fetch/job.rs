@@ -297,7 +297,7 @@ pub(crate) struct Outcome {
     pub(crate) root: Root,
     /// The output and what has been written of it so far.
     pub(super) written: Option<(Written, Availability)>,
-    /// Whether its record said before that all of it is held.
+    /// Whether there was nothing to record: all of it was recorded as held, or only a part of it was asked for.
     pub(super) was_whole: bool,
     pub(crate) fetched_bytes: u64,
     pub(crate) wasted_bytes: u64,

@@ -1,7 +1,7 @@
 //! When a fetch is noted in the catalog: what it has so far is listed and kept from then on, even if it breaks off.
 //!
-//! A fetch that is over at once is noted once, as complete, in the commit of its last chunks. What a crash before the first note costs is less than what
-//! waits to become durable anyway.
+//! A fetch that is over at once is noted once, as complete, in the commit of its last chunks. What a crash before the
+//! first note costs is less than what waits to become durable anyway.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use super::PublishError;
 use super::cut::OpenChunk;
 use super::read::{Origin, Piece, ReadPieces};
 
-/// Most threads, and with it pieces that are being cut and hashed at once: with these, writing is what takes longest.
+/// Most threads, and with it pieces that are being cut and hashed at once.
 const MAX_WORKERS: usize = 8;
 /// Pieces that are cut and wait for being stored, or are still being hashed.
 const QUEUE_PIECES: usize = 4;

@@ -2,9 +2,9 @@
 //!
 //! Payload lies in *segments* (`segments/NNNNNN.redb`), as a byte stream with, for each commit, a directory of what is
 //! in it. `index.redb` says where each object lies; it follows from the segments and is rebuilt from them when it is
-//! lost. `catalog.redb` keeps the manifests' records, which nothing else knows for long. The bytes are in `docs/format.md`, the
-//! reasons in `docs/decisions/0002-store.md`. Content *in place* stays in files of the user: `in-place.redb` says which
-//! chunk lies where in which file.
+//! lost. `catalog.redb` keeps the manifests' records, which nothing else knows for long. The bytes are in
+//! `docs/format.md`, the reasons in `docs/decisions/0002-store.md`. Content *in place* stays in files of the user:
+//! `in-place.redb` says which chunk lies where in which file.
 //!
 //! What always holds:
 //! * *Acknowledged* means the segment's commit is durable: it is there after kill -9 or a power cut.

@@ -1,5 +1,5 @@
-//! Which contents the catalog may have a record of, in memory: that a content is new is known without a wait for a thread
-//! that may read the disk.
+//! Which contents the catalog may have a record of, in memory: that a content is new is known without a wait for a
+//! thread that may read the disk.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
