@@ -147,6 +147,13 @@ impl Availability {
         self.insert_run(index.0, index.0.saturating_add(1));
     }
 
+    /// Adds those of the 16 chunks from `first`, which is a multiple of 16, whose bit is set: bit `i` stands for chunk
+    /// `first + i`. Gives those that were not in the set before.
+    pub fn insert_sixteen(&mut self, first: u64, chunks: u16) -> u16 {
+        let shift = first % 64;
+        (self.insert_word(first / 64, u64::from(chunks) << shift) >> shift) as u16
+    }
+
     /// Adds a run.
     pub fn insert_range(&mut self, range: ChunkRange) {
         self.insert_run(range.start.0, range.end());
@@ -170,13 +177,14 @@ impl Availability {
         }
     }
 
-    /// Adds those of the 64 chunks from `number` × 64 whose bit is set.
-    fn insert_word(&mut self, number: u64, word: u64) {
+    /// Adds those of the 64 chunks from `number` × 64 whose bit is set; gives those that were not in the set before.
+    fn insert_word(&mut self, number: u64, word: u64) -> u64 {
         let count = self.count.unwrap_or(u64::MAX);
         let word = word & below(count.saturating_sub(number.saturating_mul(64)));
-        let page = number / PAGE_WORDS as u64;
-        if word != 0 {
-            self.set_words(page, std::iter::once(((number % PAGE_WORDS as u64) as usize, word)));
+        if word == 0 {
+            0
+        } else {
+            self.set_word(number / PAGE_WORDS as u64, (number % PAGE_WORDS as u64) as usize, word)
         }
     }
 
@@ -257,37 +265,29 @@ impl Availability {
             return;
         }
         let base = page * PAGE_CHUNKS;
-        let words = (start - base) / 64..=(end - 1 - base) / 64;
-        self.set_words(
-            page,
-            words.map(|at| {
-                let first = base + at * 64;
-                let run = below(end - first) & !below(start.saturating_sub(first));
-                (at as usize, run)
-            }),
-        );
+        for at in (start - base) / 64..=(end - 1 - base) / 64 {
+            let first = base + at * 64;
+            self.set_word(page, at as usize, below(end - first) & !below(start.saturating_sub(first)));
+        }
     }
 
-    /// Adds the bits of these words of a page.
-    fn set_words(&mut self, page: u64, words: impl Iterator<Item = (usize, u64)>) {
+    /// Adds the bits of a word of a page; gives those that were not set before.
+    fn set_word(&mut self, page: u64, at: usize, bits: u64) -> u64 {
         if !self.pages.contains_key(&page) {
             if self.page_is_full(page) || self.pages.len() >= self.page_limit() {
-                return;
+                return 0;
             }
             self.pages.insert(page, Box::new([0; PAGE_WORDS]));
         }
-        let Some(bits) = self.pages.get_mut(&page) else { return };
-        let mut is_filled = false;
-        for (at, run) in words {
-            if let Some(word) = bits.get_mut(at) {
-                self.held += u64::from((run & !*word).count_ones());
-                *word |= run;
-                is_filled |= *word == u64::MAX;
-            }
-        }
-        if is_filled && bits.iter().all(|word| *word == u64::MAX) {
+        let Some(words) = self.pages.get_mut(&page) else { return 0 };
+        let Some(word) = words.get_mut(at) else { return 0 };
+        let news = bits & !*word;
+        *word |= bits;
+        self.held += u64::from(news.count_ones());
+        if *word == u64::MAX && words.iter().all(|word| *word == u64::MAX) {
             self.fill_pages(page, page + 1);
         }
+        news
     }
 
     /// Marks pages as full, joining them with the full runs that they touch.

@@ -17,5 +17,6 @@ pub mod hash;
 pub mod link;
 pub mod manifest;
 pub mod serving;
+mod sorted;
 pub mod token_bucket;
 pub mod wire;

@@ -11,6 +11,7 @@ enum Step {
     Run(u64, u64),
     Remove(u64),
     Bitmap(u64, Vec<u8>),
+    Sixteen(u64, u16),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -18,6 +19,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0u64..20_000, 0u64..9_000).prop_map(|(start, count)| Step::Run(start, count)),
         (0u64..20_000).prop_map(Step::Remove),
         (0u64..20_000, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(at, bits)| Step::Bitmap(at, bits)),
+        (0u64..1250, any::<u16>()).prop_map(|(at, bits)| Step::Sixteen(at * 16, bits)),
     ]
 }
 
@@ -39,6 +41,11 @@ fn apply(set: &mut Availability, model: &mut BTreeSet<u64>, step: &Step) {
                 chunks: PartChunks::Bitmap(Bytes::copy_from_slice(bits)),
             });
             model.extend((0..count).filter(|at| bits[(at / 8) as usize] >> (at % 8) & 1 == 1).map(|at| start + at));
+        }
+        Step::Sixteen(first, bits) => {
+            let before = set.sixteen(*first);
+            assert_eq!(set.insert_sixteen(*first, *bits), set.sixteen(*first) & !before);
+            model.extend((0..16).filter(|at| bits >> at & 1 == 1).map(|at| first + at));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::action::{ChunkVerdict, CloseReason, SessionId};
-use super::chunks::{Copies, Finished};
+use super::chunks::Copies;
 use super::holding::Gain;
 use super::session::{Session, USELESS_AT_LEAST};
 use crate::availability::{AvailabilityPart, ChunkIndex, ChunkRange, PartChunks, push_index};
@@ -14,9 +14,9 @@ use crate::hash::NodeId;
 const BITMAP_PART: u64 = 16;
 
 impl Gain {
-    /// What it cost to look at, if it was no news; `reading` comes on top then.
+    /// What it cost to look at what was no news; `reading` comes on top each time that nothing was.
     const fn cost(self, reading: u64) -> u64 {
-        if self.nothing { USELESS_AT_LEAST + reading } else { self.idle_looks }
+        self.useless * (USELESS_AT_LEAST + reading) + self.idle_looks
     }
 }
 
@@ -41,13 +41,8 @@ impl Engine {
         let Some(found) = self.sessions.get_mut(&session) else {
             return;
         };
-        let (mut cost, mut offers_more) = (0, false);
-        for range in ranges {
-            let gain = found.holding.gain(*range, &mut self.table);
-            cost += gain.cost(0);
-            offers_more |= gain.offers_more;
-        }
-        self.gained(session, cost, offers_more, now);
+        let gain = found.holding.gain(ranges, &mut self.table);
+        self.gained(session, gain.cost(0), gain.offers_more, now);
     }
 
     /// A session may tell of what it holds as often as it likes, as long as that is news.
@@ -73,7 +68,7 @@ impl Engine {
             self.wasted_bytes += bytes;
             return ChunkVerdict::Unasked;
         }
-        let Some(finished) = self.table.finish(index) else {
+        let Some(copies) = self.table.finish(index) else {
             return self.useless_chunk(session, index, bytes, now);
         };
         if let Some(found) = self.sessions.get_mut(&session) {
@@ -94,7 +89,7 @@ impl Engine {
             }
         }
         self.line_up(session);
-        self.finished(finished, index, Some(session));
+        self.cancel_copies(copies, index, Some(session));
         self.budget_freed();
         ChunkVerdict::New
     }
@@ -205,8 +200,8 @@ impl Engine {
 
     /// The chunk is held by other means: another fetch brought it, or it stands twice in the manifest.
     pub fn handle_held(&mut self, index: ChunkIndex, _now: Duration) {
-        if let Some(finished) = self.table.finish(index) {
-            self.finished(finished, index, None);
+        if let Some(copies) = self.table.finish(index) {
+            self.cancel_copies(copies, index, None);
             self.budget_freed();
         }
     }
@@ -266,15 +261,6 @@ impl Engine {
     }
 
     /// A chunk is held now: whoever else was asked for it is told.
-    fn finished(&mut self, finished: Finished, index: ChunkIndex, from: Option<SessionId>) {
-        self.cancel_copies(finished.copies, index, from);
-        if let Some(slot) = finished.freed {
-            for session in self.sessions.values_mut() {
-                session.holding.leave(slot);
-            }
-        }
-    }
-
     fn cancel_copies(&mut self, copies: Copies, index: ChunkIndex, from: Option<SessionId>) {
         for loser in copies.into_iter().flatten().filter(|loser| Some(*loser) != from) {
             self.take_back(loser, index, true);

@@ -4,8 +4,6 @@
 //! so memory follows what is being worked on. A group is found by number, by rarity, or at random, without a scan
 //! over chunks. Wants are made of runs within a group: random enough for the swarm, long enough for a disk.
 
-use std::collections::BTreeSet;
-
 use rand_chacha::ChaCha8Rng;
 
 use super::action::SessionId;
@@ -26,23 +24,21 @@ pub(super) type Copies = [Option<SessionId>; 2];
 /// What is looked at of each group that may have something for a session: all groups of a fetch in a few lines of a
 /// processor's cache.
 #[derive(Debug, Clone, Copy, Default)]
-struct Wanted {
+struct Group {
+    number: u64,
     missing: u16,
     /// Those missing that nobody has been asked for.
     unassigned: u16,
-}
-
-/// What changes when a session comes to hold something that is missing: it lies in one line of the cache.
-#[derive(Debug, Clone, Default)]
-#[repr(align(64))]
-struct Group {
-    number: u64,
-    /// How many sessions that hold only a part of the manifest hold each chunk. Those that hold all of it count for
-    /// every chunk alike, so they make none rarer.
-    holders: [u16; GROUP as usize],
     /// The level that lists this group, while something is unassigned.
     level: Option<u8>,
 }
+
+/// How many sessions that hold only a part of the manifest hold each missing chunk. Those that hold all of it count for
+/// every chunk alike, so they make none rarer. This is what changes whenever a session comes to hold something: it lies
+/// in one line of the cache.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(32))]
+struct Holders([u16; GROUP as usize]);
 
 /// What is looked at only when a chunk is asked for, or comes.
 #[derive(Debug, Clone, Default)]
@@ -55,13 +51,11 @@ struct Details {
 #[derive(Debug, Default)]
 pub(super) struct ChunkTable {
     groups: Vec<Group>,
-    /// Those of the group at the same slot, both.
-    wanted: Vec<Wanted>,
+    /// Both: those of the group at the same slot.
+    holders: Vec<Holders>,
     details: Vec<Details>,
     free: Vec<usize>,
     by_number: Places,
-    /// Numbers of the groups with something unassigned.
-    open: BTreeSet<u64>,
     levels: [SlotSet; LEVELS],
     pub(super) missing_chunks: u64,
     pub(super) missing_bytes: u64,
@@ -71,19 +65,18 @@ pub(super) struct ChunkTable {
     layout_end: u64,
 }
 
-/// A chunk that has just come to be held.
+/// Chunks of one group that have come to be missing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Finished {
-    pub(super) copies: Copies,
-    /// The slot of its group, if that was the last missing chunk of it.
-    pub(super) freed: Option<usize>,
+pub(super) struct Entered {
+    pub(super) slot: usize,
+    pub(super) number: u64,
+    pub(super) chunks: u16,
 }
 
 impl ChunkTable {
-    /// Takes in layout; gives the slots of the groups that are new.
-    pub(super) fn add(&mut self, first: u64, lens: &[u32], held: &dyn Fn(usize) -> bool) -> Vec<usize> {
-        let mut fresh = Vec::new();
-        let mut last: Option<(u64, usize)> = None;
+    /// Takes in layout; gives what of it is missing.
+    pub(super) fn add(&mut self, first: u64, lens: &[u32], held: &dyn Fn(usize) -> bool) -> Vec<Entered> {
+        let mut entered: Vec<Entered> = Vec::new();
         for (offset, len) in lens.iter().enumerate() {
             let index = first + offset as u64;
             self.layout_chunks += 1;
@@ -93,22 +86,18 @@ impl ChunkTable {
                 continue;
             }
             let number = index / GROUP;
-            let slot = match last {
-                Some((known, slot)) if known == number => slot,
-                _ => {
-                    if let Some((_, done)) = last {
-                        self.relevel(done);
-                    }
-                    self.slot_of(number, &mut fresh)
-                }
-            };
-            last = Some((number, slot));
+            if entered.last().is_none_or(|last| last.number != number) {
+                let slot = self.slot_of(number);
+                entered.push(Entered { slot, number, chunks: 0 });
+            }
+            let Some(last) = entered.last_mut() else { continue };
             let at = (index % GROUP) as usize;
-            if let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot))
-                && wanted.missing >> at & 1 == 0
+            if let (Some(group), Some(details)) = (self.groups.get_mut(last.slot), self.details.get_mut(last.slot))
+                && group.missing >> at & 1 == 0
             {
-                wanted.missing |= 1 << at;
-                wanted.unassigned |= 1 << at;
+                last.chunks |= 1 << at;
+                group.missing |= 1 << at;
+                group.unassigned |= 1 << at;
                 details.copies[at] = Copies::default();
                 details.lens[at] = *len;
                 self.missing_chunks += 1;
@@ -116,33 +105,28 @@ impl ChunkTable {
                 self.missing_bytes += u64::from(*len);
             }
         }
-        if let Some((_, slot)) = last {
-            self.relevel(slot);
-        }
-        fresh
+        entered.iter().for_each(|group| self.relevel(group.slot));
+        entered
     }
 
-    fn slot_of(&mut self, number: u64, fresh: &mut Vec<usize>) -> usize {
+    /// The slot of the group with this number; it is given one if it has none.
+    fn slot_of(&mut self, number: u64) -> usize {
         if let Some(slot) = self.by_number.get(number) {
             return slot;
         }
-        let group = Group { number, ..Group::default() };
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.groups.push(Group::default());
-                self.wanted.push(Wanted::default());
-                self.details.push(Details::default());
-                self.groups.len() - 1
-            }
-        };
-        if let (Some(place), Some(wanted), Some(details)) =
-            (self.groups.get_mut(slot), self.wanted.get_mut(slot), self.details.get_mut(slot))
+        let slot = self.free.pop().unwrap_or(self.groups.len());
+        if slot == self.groups.len() {
+            self.groups.push(Group::default());
+            self.holders.push(Holders::default());
+            self.details.push(Details::default());
+        }
+        if let (Some(group), Some(holders), Some(details)) =
+            (self.groups.get_mut(slot), self.holders.get_mut(slot), self.details.get_mut(slot))
         {
-            (*place, *wanted, *details) = (group, Wanted::default(), Details::default());
+            *group = Group { number, ..Group::default() };
+            (*holders, *details) = Default::default();
         }
         self.by_number.insert(number, slot);
-        fresh.push(slot);
         slot
     }
 
@@ -151,8 +135,8 @@ impl ChunkTable {
         Some((self.by_number.get(index.0 / GROUP)?, (index.0 % GROUP) as usize))
     }
 
-    fn wanted_of(&self, slot: usize) -> Wanted {
-        self.wanted.get(slot).copied().unwrap_or_default()
+    fn group(&self, slot: usize) -> Group {
+        self.groups.get(slot).copied().unwrap_or_default()
     }
 
     /// Groups that something is missing of.
@@ -166,7 +150,13 @@ impl ChunkTable {
     }
 
     pub(super) fn is_missing(&self, index: ChunkIndex) -> bool {
-        self.find(index).is_some_and(|(slot, at)| self.wanted_of(slot).missing >> at & 1 == 1)
+        self.missing_of(index.0 / GROUP).1 >> (index.0 % GROUP) & 1 == 1
+    }
+
+    /// The slot of the group with this number, and what is missing of it; no slot means anything if that is nothing.
+    pub(super) fn missing_of(&self, number: u64) -> (usize, u16) {
+        let slot = self.by_number.get(number);
+        slot.map_or((0, 0), |slot| (slot, self.group(slot).missing))
     }
 
     /// Who has been asked for the chunk.
@@ -175,21 +165,21 @@ impl ChunkTable {
         found.map_or(Copies::default(), |(details, at)| details.copies[at])
     }
 
-    /// The chunk is held from now on. `None` if it was not missing.
-    pub(super) fn finish(&mut self, index: ChunkIndex) -> Option<Finished> {
+    /// The chunk is held from now on; gives who has been asked for it. `None` if it was not missing.
+    pub(super) fn finish(&mut self, index: ChunkIndex) -> Option<Copies> {
         let (slot, at) = self.find(index)?;
-        let (wanted, details) = (self.wanted.get_mut(slot)?, self.details.get_mut(slot)?);
+        let (group, details) = (self.groups.get_mut(slot)?, self.details.get_mut(slot)?);
         let bit = 1u16 << at;
-        if wanted.missing & bit == 0 {
+        if group.missing & bit == 0 {
             return None;
         }
-        wanted.missing &= !bit;
+        group.missing &= !bit;
         self.missing_chunks -= 1;
         self.missing_bytes -= u64::from(details.lens[at]);
         let copies = std::mem::take(&mut details.copies[at]);
-        let was_unassigned = wanted.unassigned & bit != 0;
-        wanted.unassigned &= !bit;
-        let done = wanted.missing == 0;
+        let was_unassigned = group.unassigned & bit != 0;
+        group.unassigned &= !bit;
+        let done = group.missing == 0;
         if was_unassigned {
             self.unassigned_chunks -= 1;
             self.relevel(slot);
@@ -198,7 +188,7 @@ impl ChunkTable {
             self.by_number.remove(index.0 / GROUP);
             self.free.push(slot);
         }
-        Some(Finished { copies, freed: done.then_some(slot) })
+        Some(copies)
     }
 
     /// One more session has been asked for the chunk. False if there are two already, or if it is not missing.
@@ -206,19 +196,19 @@ impl ChunkTable {
         let Some((slot, at)) = self.find(index) else {
             return false;
         };
-        let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot)) else {
+        let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
         let bit = 1u16 << at;
         let Some(place) = details.copies[at].iter_mut().find(|copy| copy.is_none()) else {
             return false;
         };
-        if wanted.missing & bit == 0 {
+        if group.missing & bit == 0 {
             return false;
         }
         *place = Some(session);
-        if wanted.unassigned & bit != 0 {
-            wanted.unassigned &= !bit;
+        if group.unassigned & bit != 0 {
+            group.unassigned &= !bit;
             self.unassigned_chunks -= 1;
             self.relevel(slot);
         }
@@ -230,7 +220,7 @@ impl ChunkTable {
         let Some((slot, at)) = self.find(index) else {
             return false;
         };
-        let (Some(wanted), Some(details)) = (self.wanted.get_mut(slot), self.details.get_mut(slot)) else {
+        let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
         for copy in &mut details.copies[at] {
@@ -239,10 +229,10 @@ impl ChunkTable {
             }
         }
         let bit = 1u16 << at;
-        if wanted.missing & bit == 0 || wanted.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
+        if group.missing & bit == 0 || group.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
             return false;
         }
-        wanted.unassigned |= bit;
+        group.unassigned |= bit;
         self.unassigned_chunks += 1;
         self.relevel(slot);
         true
@@ -252,8 +242,8 @@ impl ChunkTable {
     /// first.
     pub(super) fn choose(&self, holding: &Holding, order: Order, rng: &mut ChaCha8Rng) -> Option<usize> {
         if order == Order::Sequential {
-            let mut open = self.open.iter().filter_map(|number| self.by_number.get(*number));
-            return open.find(|slot| self.offer(*slot, holding) != 0);
+            let mut slots = self.by_number.between(0, u64::MAX).map(|(slot, _)| slot);
+            return slots.find(|slot| self.offer(*slot, holding) != 0);
         }
         self.levels.iter().find_map(|level| level.choose(holding.slots(), rng, |slot| self.offer(slot, holding) != 0))
     }
@@ -261,51 +251,48 @@ impl ChunkTable {
     /// Whether the group is still as rare as any, and the session has more of it: then it is asked on where it was.
     pub(super) fn goes_on(&self, slot: usize, holding: &Holding) -> bool {
         let rarest = self.levels.iter().position(|level| !level.is_empty());
-        let level = self.groups.get(slot).and_then(|group| group.level);
+        let level = self.group(slot).level;
         level.is_some_and(|level| Some(usize::from(level)) == rarest) && self.offer(slot, holding) != 0
     }
 
     /// Chunks of the group that are unassigned and that the session holds.
     fn offer(&self, slot: usize, holding: &Holding) -> u16 {
-        self.wanted_of(slot).unassigned & holding.mask(slot)
+        let group = self.group(slot);
+        if group.unassigned == 0 { 0 } else { group.unassigned & holding.mask(group.number) }
     }
 
     /// The rarest (or all, in order) of what the session can give of a group, first to last.
     pub(super) fn take_from(&self, slot: usize, holding: &Holding, order: Order) -> Vec<(ChunkIndex, u32)> {
         let offer = self.offer(slot, holding);
-        let (Some(group), Some(details)) = (self.groups.get(slot), self.details.get(slot)) else {
+        let (Some(Holders(holders)), Some(details)) = (self.holders.get(slot), self.details.get(slot)) else {
             return Vec::new();
         };
+        let first = self.number(slot) * GROUP;
         let offered = (0..GROUP as usize).filter(|at| offer >> at & 1 == 1);
-        let rarest = offered.clone().map(|at| group.holders[at]).min().unwrap_or(0);
+        let rarest = offered.clone().map(|at| holders[at]).min().unwrap_or(0);
         offered
-            .filter(|at| order == Order::Sequential || group.holders[*at] == rarest)
-            .map(|at| (ChunkIndex(group.number * GROUP + at as u64), details.lens[at]))
+            .filter(|at| order == Order::Sequential || holders[*at] == rarest)
+            .map(|at| (ChunkIndex(first + at as u64), details.lens[at]))
             .collect()
     }
 
     /// Slots and numbers of the groups with numbers in this range.
-    pub(super) fn groups_between(&self, first: u64, last: u64) -> Vec<(usize, u64)> {
-        self.by_number.between(first, last).collect()
-    }
-
-    /// The slot of the group with this number.
-    pub(super) fn slot(&self, number: u64) -> Option<usize> {
-        self.by_number.get(number)
+    pub(super) fn groups_between(&self, first: u64, last: u64) -> impl Iterator<Item = (usize, u64)> {
+        self.by_number.between(first, last)
     }
 
     /// The number of the group at a slot.
     pub(super) fn number(&self, slot: usize) -> u64 {
-        self.groups.get(slot).map_or(0, |group| group.number)
+        self.group(slot).number
     }
 
     /// What a session holds of a group has changed. True if it can give something unassigned that it could not before.
     pub(super) fn holders_changed(&mut self, slot: usize, before: u16, after: u16) -> bool {
-        let unassigned = self.wanted_of(slot).unassigned;
-        let Some(group) = self.groups.get_mut(slot) else {
+        let group = self.group(slot);
+        let Some(Holders(holders)) = self.holders.get_mut(slot) else {
             return false;
         };
-        let changed = before ^ after;
+        let (changed, unassigned) = ((before ^ after) & group.missing, group.unassigned);
         // Of what the level tells only that of the rarest counts: that of others may change as it likes.
         let level = group.level.map_or(0, u16::from);
         let mut is_rarest = false;
@@ -313,10 +300,9 @@ impl ChunkTable {
         while left != 0 {
             let at = left.trailing_zeros() as usize;
             left &= left - 1;
-            let holders = &mut group.holders[at];
-            let counted = *holders;
-            *holders = if after >> at & 1 == 1 { counted.saturating_add(1) } else { counted.saturating_sub(1) };
-            is_rarest |= counted.min(*holders) <= level && unassigned >> at & 1 == 1;
+            let counted = holders[at];
+            holders[at] = if after >> at & 1 == 1 { counted.saturating_add(1) } else { counted.saturating_sub(1) };
+            is_rarest |= counted.min(holders[at]) <= level && unassigned >> at & 1 == 1;
         }
         let offers_more = after & !before & unassigned != 0;
         if is_rarest {
@@ -327,30 +313,20 @@ impl ChunkTable {
 
     /// Puts the group under the level of its rarest unassigned chunk.
     fn relevel(&mut self, slot: usize) {
-        let unassigned = self.wanted_of(slot).unassigned;
-        let Some(group) = self.groups.get_mut(slot) else {
+        let (Some(group), Some(Holders(holders))) = (self.groups.get_mut(slot), self.holders.get(slot)) else {
             return;
         };
-        let unassigned = (0..GROUP as usize).filter(|at| unassigned >> at & 1 == 1);
-        let level = unassigned.map(|at| group.holders[at]).min().map(|holders| holders.min(LEVELS as u16 - 1) as u8);
+        let unassigned = (0..GROUP as usize).filter(|at| group.unassigned >> at & 1 == 1);
+        let level = unassigned.map(|at| holders[at]).min().map(|holders| holders.min(LEVELS as u16 - 1) as u8);
         let before = std::mem::replace(&mut group.level, level);
         if before == level {
             return;
         }
-        let number = group.number;
         if let Some(list) = before.and_then(|level| self.levels.get_mut(usize::from(level))) {
             list.remove(slot);
         }
-        match level.and_then(|level| self.levels.get_mut(usize::from(level))) {
-            Some(list) => {
-                list.insert(slot);
-                if before.is_none() {
-                    self.open.insert(number);
-                }
-            }
-            None => {
-                self.open.remove(&number);
-            }
+        if let Some(list) = level.and_then(|level| self.levels.get_mut(usize::from(level))) {
+            list.insert(slot);
         }
     }
 }

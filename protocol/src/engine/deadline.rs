@@ -28,7 +28,7 @@ impl Engine {
         let mut next: Option<Duration> = None;
         let mut later = |at: Duration| next = Some(next.map_or(at, |next| next.min(at)));
         let (mut late, mut awake) = (Vec::new(), Vec::new());
-        for (id, session) in &mut self.sessions {
+        for (id, session) in self.sessions.iter_mut() {
             match session.health {
                 Health::Busy { until } | Health::BackOff { until } if until > now => later(until),
                 Health::Busy { .. } => {

@@ -55,7 +55,7 @@ impl Engine {
 
     /// Something can be asked for that could not before: everybody looks.
     pub(super) fn line_up_all(&mut self) {
-        for (id, session) in &mut self.sessions {
+        for (id, session) in self.sessions.iter_mut() {
             if !session.lined_up {
                 session.lined_up = true;
                 self.line.push_back(*id);

@@ -41,7 +41,7 @@ mod tests;
 mod waste;
 mod window;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -54,6 +54,7 @@ pub use report::{Counters, Progress, SessionReport};
 
 use crate::availability::ChunkIndex;
 use crate::hash::NodeId;
+use crate::sorted::SortedMap;
 use chunks::ChunkTable;
 use nodes::NodeWants;
 use pauses::Pauses;
@@ -71,7 +72,7 @@ pub struct Engine {
     config: EngineConfig,
     rng: ChaCha8Rng,
     table: ChunkTable,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: SortedMap<SessionId, Session>,
     nodes: NodeWants,
     chunk_count: Option<u64>,
     layout_finished: bool,
@@ -101,7 +102,7 @@ impl Engine {
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
             table: ChunkTable::default(),
-            sessions: BTreeMap::new(),
+            sessions: SortedMap::default(),
             nodes: NodeWants::default(),
             chunk_count: None,
             layout_finished: false,
@@ -128,7 +129,7 @@ impl Engine {
     /// The same, for a session of which something is known.
     pub fn handle_newcomer(&mut self, session: SessionId, newcomer: Newcomer, now: Duration) {
         let faults_before_the_end = self.config.max_faults.saturating_sub(1);
-        self.sessions.entry(session).or_insert_with(|| {
+        self.sessions.get_or_insert_with(session, || {
             let mut session = Session::new(self.chunk_count, now);
             session.gives_nodes = newcomer.gives_nodes;
             if newcomer.on_probation {
@@ -183,9 +184,9 @@ impl Engine {
     /// A verified leaf of the chunk list has been read: chunks `first..` have these lengths and are wanted, but those
     /// for whose place in `lens` `held` says true. Each chunk is handed in once.
     pub fn handle_layout(&mut self, first: ChunkIndex, lens: &[u32], held: &dyn Fn(usize) -> bool, _now: Duration) {
-        let fresh = self.table.add(first.0, lens, held);
+        let entered = self.table.add(first.0, lens, held);
         for session in self.sessions.values_mut() {
-            session.holding.enter(&fresh, &mut self.table);
+            session.holding.enter(&entered, &mut self.table);
         }
         self.line_up_all();
     }

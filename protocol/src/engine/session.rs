@@ -209,6 +209,9 @@ impl Session {
 
     /// Notes what it does from now on.
     pub(super) fn waits(&mut self, wait: Wait, now: Duration) {
+        if wait == self.wait {
+            return;
+        }
         let passed = now.saturating_sub(self.wait_since);
         if let Some(total) = self.waited.get_mut(self.wait as usize) {
             *total += passed;

@@ -38,6 +38,14 @@ impl SlotSet {
         }
     }
 
+    /// The members, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.words
+            .iter()
+            .enumerate()
+            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
+    }
+
     /// A random member that is also in `within` (if given) and that `accept` takes. Tries every member once, 64 at a
     /// time where nothing is set.
     pub(super) fn choose(

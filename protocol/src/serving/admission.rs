@@ -7,6 +7,7 @@ use rand_core::Rng;
 
 use super::ServingPolicy;
 use super::action::{Action, PeerNumber, SessionId};
+use super::peer::Peer;
 use super::report::Counters;
 
 /// What a turn sends at least, as a rule: a chunk.
@@ -71,7 +72,8 @@ impl ServingPolicy {
             return;
         };
         let peer = session.peer;
-        if !self.active.contains(&peer) && session.has_wants() && !self.finds_place(peer, now) {
+        let has_place = self.peers.get(&peer).is_some_and(Peer::is_active);
+        if !has_place && session.has_wants() && !self.finds_place(peer, now) {
             return self.say_busy(id, now);
         }
         self.refresh(id, now);
@@ -86,10 +88,10 @@ impl ServingPolicy {
         // Half of the places are kept for those who have been told to come again; the others are whoever's comes first,
         // or they would lie idle while many are away.
         let ahead = self.tickets.ahead_of(peer, now).min(places / 2);
-        if self.active.len() + ahead >= places {
+        if self.active_peers + ahead >= places {
             let may_go = self.who_gives_way();
             match may_go.first() {
-                Some(other) if self.active.len() + ahead < places + may_go.len() => self.turn_out(*other, now),
+                Some(other) if self.active_peers + ahead < places + may_go.len() => self.turn_out(*other, now),
                 _ => return false,
             }
         }
@@ -100,8 +102,7 @@ impl ServingPolicy {
     /// The peers that have had their turns, and to which nothing is under way: those with the smallest share first,
     /// then those with the most turns.
     fn who_gives_way(&self) -> Vec<PeerNumber> {
-        let may_go = self.active.iter().filter_map(|number| Some((number, self.peers.get(number)?)));
-        let may_go = may_go.filter(|(_, peer)| {
+        let may_go = self.peers.iter().filter(|(_, peer)| peer.is_active()).filter(|(_, peer)| {
             let mut sessions = peer.sessions.iter().filter_map(|id| self.sessions.get(id));
             peer.turns >= self.config.turns && sessions.all(|session| session.grants.is_empty())
         });

@@ -20,11 +20,11 @@ impl ServingPolicy {
         }
         let limit = self.config.limit_per_peer;
         let (peers, credits) = (&mut self.peers, &mut self.credits);
-        let peer = peers.entry(opening.peer).or_insert_with(|| Peer::new(limit, credits.take(opening.peer), now));
+        let peer = peers.get_or_insert_with(opening.peer, || Peer::new(limit, credits.take(opening.peer), now));
         peer.sessions.insert(session);
         peer.serving += usize::from(opening.serves);
         let limit = self.config.limit_per_content;
-        let content = self.contents.entry(opening.content).or_insert_with(|| Content {
+        let content = self.contents.get_or_insert_with(opening.content, || Content {
             sessions: 0,
             leechers: 0,
             chunks: opening.chunks,
@@ -34,7 +34,7 @@ impl ServingPolicy {
         });
         content.sessions += 1;
         content.leechers += usize::from(opening.serves);
-        self.sessions.insert(session, Session::new(opening, self.config.quantum_bytes, now));
+        self.sessions.get_or_insert_with(session, || Session::new(opening, self.config.quantum_bytes, now));
     }
 
     /// A session has ended.
@@ -65,9 +65,7 @@ impl ServingPolicy {
         peer.line.retain(|other| *other != session);
         if closed.is_active {
             peer.active -= 1;
-        }
-        if peer.active == 0 {
-            self.active.remove(&closed.peer);
+            self.active_peers -= usize::from(!peer.is_active());
         }
         if peer.sessions.is_empty() {
             match peer.place {
@@ -211,17 +209,17 @@ impl ServingPolicy {
         if is_active != session.is_active {
             session.is_active = is_active;
             if is_active {
-                if peer.active == 0 {
+                if !peer.is_active() {
                     peer.turns = 0;
-                    self.active.insert(session.peer);
+                    self.active_peers += 1;
                 }
                 peer.active += 1;
             } else {
                 peer.active -= 1;
-                if peer.active == 0 {
+                if !peer.is_active() {
                     // What is not used up is not saved up. A debt stays.
                     peer.deficit = peer.deficit.min(0);
-                    self.active.remove(&session.peer);
+                    self.active_peers -= 1;
                 }
             }
         }

@@ -75,7 +75,7 @@ mod tests;
 mod turn;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -87,6 +87,7 @@ pub use credit::REMEMBERED_PEERS;
 pub use report::{Counters, ServingReport, SessionReport};
 
 use crate::availability::ChunkIndex;
+use crate::sorted::SortedMap;
 use admission::Tickets;
 use credit::Credits;
 use limits::{Content, NodeLimit};
@@ -99,17 +100,17 @@ pub struct ServingPolicy {
     config: ServingConfig,
     rng: ChaCha8Rng,
     limit: NodeLimit,
-    sessions: BTreeMap<SessionId, Session>,
-    peers: BTreeMap<PeerNumber, Peer>,
+    sessions: SortedMap<SessionId, Session>,
+    peers: SortedMap<PeerNumber, Peer>,
     credits: Credits,
-    contents: BTreeMap<ContentNumber, Content>,
+    contents: SortedMap<ContentNumber, Content>,
     /// Peers that may be sent something, in the order of their turns.
     ring: VecDeque<PeerNumber>,
     /// Peers that wait for a limit of their own.
     parked: BTreeSet<(Duration, u64, PeerNumber)>,
     parkings: u64,
-    /// Peers that want something, or to which something is under way: those that have a place.
-    active: BTreeSet<PeerNumber>,
+    /// How many peers want something, or have something under way to them: those that have a place.
+    active_peers: usize,
     tickets: Tickets,
     /// Grants that count, by when they no longer do.
     fresh: BTreeSet<(Duration, SessionId, u64)>,
@@ -129,14 +130,14 @@ impl ServingPolicy {
             limit: NodeLimit::new(config.limit),
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            sessions: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            sessions: SortedMap::default(),
+            peers: SortedMap::default(),
             credits: Credits::default(),
-            contents: BTreeMap::new(),
+            contents: SortedMap::default(),
             ring: VecDeque::new(),
             parked: BTreeSet::new(),
             parkings: 0,
-            active: BTreeSet::new(),
+            active_peers: 0,
             tickets: Tickets::default(),
             fresh: BTreeSet::new(),
             fresh_bytes: 0,
@@ -169,7 +170,7 @@ impl ServingPolicy {
     pub fn report(&self, now: Duration) -> ServingReport {
         ServingReport {
             sessions: self.sessions.len(),
-            active_peers: self.active.len(),
+            active_peers: self.active_peers,
             places: self.places(),
             wanted_chunks: self.sessions.values().map(|session| session.wants.chunks()).sum(),
             under_way_bytes: self.fresh_bytes,

@@ -68,6 +68,11 @@ impl Peer {
         }
     }
 
+    /// Whether it wants anything, or anything is under way to it.
+    pub(super) const fn is_active(&self) -> bool {
+        self.active > 0
+    }
+
     /// Its part of a quantum: all of it, unless it passes nothing on.
     pub(super) fn quantum(&self, quantum_bytes: u64) -> i64 {
         let share = if self.credit.came_back_for_more_than(2) {

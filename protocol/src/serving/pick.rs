@@ -19,7 +19,7 @@ impl ServingPolicy {
     /// Takes the chunks out of a session's wants that it is given now, about `bytes` of them and at least one; puts
     /// off what others have just been given. None: everything it wanted was put off.
     pub(super) fn pick(&mut self, id: SessionId, bytes: u64, now: Duration) -> Vec<ChunkIndex> {
-        let others_want = self.active.len() > 1;
+        let others_want = self.active_peers > 1;
         let Some(session) = self.sessions.get_mut(&id) else {
             return Vec::new();
         };

@@ -167,6 +167,9 @@ impl Session {
         } else {
             ServingWait::Nothing
         };
+        if wait == self.wait {
+            return;
+        }
         self.waited = self.waited(limited, now);
         self.wait = wait;
         self.wait_since = now;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::action::PeerNumber;
 use crate::availability::ChunkIndex;
 
-const PAGE: u64 = 256;
+const PAGE: u64 = 1024;
 /// Chunks that are remembered as having just left: at 100 MB/s and 2 s this is four times what there can be.
 const MAX_RECENT: usize = 8192;
 

@@ -109,7 +109,7 @@ impl ServingPolicy {
                 peer.place = Place::Turn;
                 peer.begin_turn(self.config.quantum_bytes);
             }
-            if peer.deficit <= 0 && self.active.len() > 1 {
+            if peer.deficit <= 0 && self.active_peers > 1 {
                 peer.place = Place::Ring;
                 peer.line.push_front(id);
                 self.ring.rotate_left(1);
@@ -173,7 +173,7 @@ impl ServingPolicy {
         let Some(peer) = self.peers.get_mut(&session.peer) else {
             return 1;
         };
-        if self.active.len() > 1 {
+        if self.active_peers > 1 {
             return u64::try_from(peer.deficit).unwrap_or(0).min(session.batch_bytes).max(1);
         }
         let is_limited =

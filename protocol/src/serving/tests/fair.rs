@@ -120,7 +120,7 @@ fn more_peers_than_places_are_told_so_and_get_their_turn() {
     world.run_for(120 * SECOND, |world| {
         // Every other one does not wait for as long as it was told to: that gains nothing.
         hungry_if(world, |id, requester, now| id.0 % 2 == 0 || requester.busy_until <= now);
-        assert!(world.policy.active.len() <= places);
+        assert!(world.policy.active_peers <= places);
     });
     let sent: Vec<u64> = world.requesters.values().map(|requester| requester.sent).collect();
     assert!(sent.iter().all(|sent| *sent > 120 * MB / peers / 2), "{sent:?}");
@@ -138,7 +138,7 @@ fn places_are_not_kept_empty_for_those_who_are_away() {
     (0..peers).for_each(|peer| world.want(SessionId(peer), &[run(peer, 1)]));
     world.run_for(2 * SECOND, |_| {});
     let busy = world.requesters.values().filter(|requester| requester.busy > 0).count();
-    assert!(busy as u64 > peers / 2 && world.policy.active.is_empty(), "{busy} were told to come again");
+    assert!(busy as u64 > peers / 2 && world.policy.active_peers == 0, "{busy} were told to come again");
     // Nobody is there: who comes now is served.
     world.want(SessionId(peers), &[run(peers, 1)]);
     world.run_for(SECOND / 2, |_| {});

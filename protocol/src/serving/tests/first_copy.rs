@@ -167,14 +167,14 @@ fn who_passes_nothing_on_gets_a_smaller_share() {
             }
         }
     });
-    let shares: Vec<i64> = (0..3).map(|id| world.policy.peers[&PeerNumber(id)].quantum(1000)).collect();
+    let shares: Vec<i64> = (0..3).map(|id| world.policy.peers.get(&PeerNumber(id)).unwrap().quantum(1000)).collect();
     assert!(shares[0] < shares[1] && shares[0] < shares[2], "{shares:?}");
     // To come again does not help.
     world.close(SessionId(0));
     assert!(!world.policy.peers.contains_key(&PeerNumber(0)));
     for (session, peer, share) in [(10, 0, shares[0]), (11, 9, 1000)] {
         world.open(session, peer, 0, Reads::AtOnce);
-        assert_eq!(world.policy.peers[&PeerNumber(peer)].quantum(1000), share, "peer {peer}");
+        assert_eq!(world.policy.peers.get(&PeerNumber(peer)).unwrap().quantum(1000), share, "peer {peer}");
     }
 }
 
@@ -200,7 +200,7 @@ fn what_is_remembered_of_chunks_put_off_is_bounded() {
             }
         }
     });
-    let session = &world.policy.sessions[&SessionId(1)];
+    let session = world.policy.sessions.get(&SessionId(1)).unwrap();
     assert!(world.policy.counters.put_off_chunks > 3 * session::MAX_PUT_OFF as u64);
     assert!(session.put_off.len() <= session::MAX_PUT_OFF);
 }

@@ -104,7 +104,7 @@ fn check(world: &World, config: &ServingConfig, seed: u64) {
         })
         .sum();
     assert_eq!(fresh, policy.fresh_bytes, "seed {seed}");
-    for (number, peer) in &policy.peers {
+    for (number, peer) in policy.peers.iter() {
         let times = policy.ring.iter().filter(|other| *other == number).count();
         assert_eq!(times == 1, matches!(peer.place, Place::Ring | Place::Turn), "seed {seed}: {peer:?}");
         assert!(times <= 1);
