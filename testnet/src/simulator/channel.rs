@@ -8,6 +8,7 @@ use shoal_protocol::hash::NodeId;
 
 use super::events::Nanos;
 use super::line::Path;
+use super::stream::Stream;
 
 /// What a server puts on a stream before it waits: the buffers of the stream and the kernel.
 const SEND_BUFFER: u64 = 256 * 1024;
@@ -63,23 +64,6 @@ pub(super) enum ChannelState {
     Closed,
 }
 
-/// An item with its length on the wire.
-#[derive(Debug)]
-pub(super) struct Framed {
-    pub(super) item: Item,
-    pub(super) bytes: u64,
-    /// It may not come sooner than so many bytes a second allow.
-    pub(super) pace: Option<u64>,
-}
-
-/// An item on its way.
-#[derive(Debug)]
-pub(super) struct Flying {
-    pub(super) framed: Framed,
-    /// When its last byte can be there.
-    pub(super) last_byte: Nanos,
-}
-
 /// A session and what is on its way in it.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -87,16 +71,13 @@ pub(super) struct Channel {
     pub(super) server: u32,
     pub(super) state: ChannelState,
     pub(super) path: Path,
-    /// Items that wait for the server's line.
-    pub(super) out: VecDeque<Framed>,
+    pub(super) stream: Stream,
     /// Whether it stands in the ring of the server's line.
     pub(super) is_lined_up: bool,
     /// Nothing passes: the two cannot reach each other.
     pub(super) is_cut: bool,
     /// The server's line may pass nothing of it before this.
     pub(super) next_start: Nanos,
-    pub(super) flying: VecDeque<Flying>,
-    pub(super) landing: VecDeque<Framed>,
     /// Items that landed while the client stood still.
     pub(super) unread: u32,
     /// Bytes that have left and have not been taken.
@@ -128,12 +109,10 @@ impl Channel {
             server,
             state: ChannelState::Dialling,
             path,
-            out: VecDeque::new(),
+            stream: Stream::default(),
             is_lined_up: false,
             is_cut: false,
             next_start: 0,
-            flying: VecDeque::new(),
-            landing: VecDeque::new(),
             unread: 0,
             transit: 0,
             first_at: 0,
@@ -155,9 +134,9 @@ impl Channel {
     }
 
     /// Puts an item on the stream.
-    pub(super) fn put(&mut self, framed: Framed) {
-        self.put += framed.bytes;
-        self.out.push_back(framed);
+    pub(super) fn put(&mut self, item: Item, bytes: u64, pace: Option<u64>) {
+        self.put += bytes;
+        self.stream.put(item, bytes, pace);
     }
 
     /// What was put since the last grant ended is one grant.
@@ -185,23 +164,18 @@ impl Channel {
     }
 
     /// Whether the line may take something from it.
-    pub(super) fn can_send(&self) -> bool {
-        self.is_open() && !self.is_cut && !self.out.is_empty() && self.transit < self.path.window
+    pub(super) fn can_send(&mut self) -> bool {
+        self.is_open() && !self.is_cut && self.transit < self.path.window && self.stream.first_waiting().is_some()
     }
 
     /// Ends it; gives the bytes that were under way and are lost.
     pub(super) fn close(&mut self) -> u64 {
         self.state = ChannelState::Closed;
-        let lost = self.flying.iter().map(|flying| flying.framed.bytes).sum::<u64>()
-            + self.landing.iter().map(|framed| framed.bytes).sum::<u64>();
-        self.out = VecDeque::new();
-        self.flying = VecDeque::new();
-        self.landing = VecDeque::new();
         self.grants = VecDeque::new();
         self.wanted_nodes = VecDeque::new();
         self.told_providers = Vec::new();
         self.held_back = Vec::new();
         self.unread = 0;
-        lost
+        self.stream.end()
     }
 }

@@ -187,8 +187,7 @@ impl World {
         }
         let (client, server) = (channel.client, channel.server);
         let drips = self.peers.get(server as usize).is_some_and(|peer| peer.nature == Nature::Drips);
-        let first = channel.landing.front().or_else(|| channel.flying.front().map(|flying| &flying.framed));
-        let bytes = if drips { 1 } else { first.map_or(0, |framed| framed.bytes.min(16 * 1024)) };
+        let bytes = if drips { 1 } else { channel.stream.first_left().map_or(0, |framed| framed.bytes.min(16 * 1024)) };
         if drips {
             self.events.add(self.now + 1_000_000_000, Event::Progress(number));
         }

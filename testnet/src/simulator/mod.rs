@@ -32,6 +32,7 @@ mod report;
 mod serving;
 mod setup;
 mod store;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod transfer;

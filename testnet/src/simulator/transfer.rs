@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::channel::{Flying, Framed, Item};
+use super::channel::Item;
 use super::events::{Event, Nanos, nanos};
 use super::line::time_of;
+use super::stream::Framed;
 use super::world::World;
 
 /// An item that takes longer than this on its way is heard of while it comes.
@@ -14,7 +15,7 @@ impl World {
     /// Puts an item on the stream of a channel.
     pub(super) fn put(&mut self, number: u32, item: Item, bytes: u64, pace: Option<u64>) {
         if let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) {
-            channel.put(Framed { item, bytes, pace });
+            channel.put(item, bytes, pace);
             self.line_up(number);
         }
     }
@@ -67,7 +68,7 @@ impl World {
         else {
             return 0;
         };
-        let Some(framed) = channel.out.pop_front() else { return 0 };
+        let Some(framed) = channel.stream.first_waiting() else { return 0 };
         let bytes = framed.bytes;
         let lost = channel.path.lost_of(bytes, &mut self.dice);
         let passed = bytes + lost + std::mem::take(&mut peer.up.debt);
@@ -98,7 +99,8 @@ impl World {
         channel.first_at = first_byte;
         channel.last_at = last_byte;
         let parts = whole / nanos(HEARD_OF);
-        channel.flying.push_back(Flying { framed, last_byte });
+        framed.last_byte = last_byte;
+        channel.stream.depart();
         let is_free = self.peers.get(channel.client as usize).is_none_or(|client| client.down.rate.is_none());
         if is_free {
             self.events.add(last_byte, Event::Arrives(number));
@@ -142,13 +144,13 @@ impl World {
     /// The first byte of an item is at its client's line; or all of it, where that has no rate.
     pub(super) fn arrives(&mut self, number: u32) {
         let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else { return };
-        let Some(Flying { framed, last_byte }) = channel.flying.pop_front() else { return };
-        let bytes = framed.bytes;
+        let Some(&Framed { bytes, last_byte, .. }) = channel.stream.first_flying() else { return };
         let Some(client) = self.peers.get_mut(channel.client as usize) else { return };
-        if client.down.rate.is_none() && client.works() && channel.landing.is_empty() {
-            return self.received(number, framed);
+        let is_waited_for = client.works() && !channel.stream.has_landed();
+        channel.stream.land();
+        if client.down.rate.is_none() && is_waited_for {
+            return self.received(number);
         }
-        channel.landing.push_back(framed);
         if client.down.rate.is_none() {
             return self.lands(number);
         }
@@ -169,13 +171,15 @@ impl World {
             channel.unread += 1;
             return;
         }
-        let Some(framed) = channel.landing.pop_front() else { return };
-        self.received(number, framed);
+        if channel.stream.has_landed() {
+            self.received(number);
+        }
     }
 
     /// A client that works has taken an item off a stream.
-    fn received(&mut self, number: u32, framed: Framed) {
+    fn received(&mut self, number: u32) {
         let Some(channel) = self.channels.get_mut(number as usize) else { return };
+        let Some(framed) = channel.stream.take() else { return };
         let client = channel.client;
         let was_full = channel.transit >= channel.path.window;
         channel.transit -= framed.bytes;
