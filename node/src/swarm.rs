@@ -64,7 +64,17 @@ impl Swarm {
 impl Swarms {
     /// Notes that a peer has proven itself in the exchange of a content. Without addresses it cannot be named to
     /// others and is left out.
-    pub(crate) fn saw(&self, hash: ContentHash, peer: PeerId, mut addresses: Vec<Address>, now: Instant) {
+    pub(crate) fn saw(&self, hash: ContentHash, peer: PeerId, addresses: Vec<Address>, now: Instant) {
+        self.note(hash, peer, addresses, true, now);
+    }
+
+    /// The same of a peer that there was no place for. It takes nobody's place here either: those who have a session
+    /// will have something to give sooner, and are whom the others who are turned away should ask.
+    pub(crate) fn turned_away(&self, hash: ContentHash, peer: PeerId, addresses: Vec<Address>, now: Instant) {
+        self.note(hash, peer, addresses, false, now);
+    }
+
+    fn note(&self, hash: ContentHash, peer: PeerId, mut addresses: Vec<Address>, has_session: bool, now: Instant) {
         addresses.truncate(MAX_ADDRESSES);
         if addresses.is_empty() {
             return;
@@ -78,10 +88,12 @@ impl Swarms {
         }
         let swarm = contents.entry(hash).or_default();
         if swarm.peers.len() >= MAX_PEERS && !swarm.peers.contains_key(&peer) {
-            let oldest = swarm.peers.iter().min_by_key(|(_, seen)| seen.at).map(|(peer, _)| *peer);
-            if let Some(oldest) = oldest {
-                swarm.peers.remove(&oldest);
-            }
+            let oldest = swarm.peers.iter().min_by_key(|(_, seen)| seen.at);
+            let gives_way = oldest.filter(|(_, seen)| has_session || now.duration_since(seen.at) >= LIFE);
+            let Some(oldest) = gives_way.map(|(peer, _)| *peer) else {
+                return;
+            };
+            swarm.peers.remove(&oldest);
         }
         let known = swarm.peers.get(&peer).is_some_and(|seen| seen.addresses == addresses);
         swarm.peers.insert(peer, Seen { addresses, at: now });
@@ -179,6 +191,23 @@ mod tests {
         news.mark_unchanged();
         swarms.saw(hash, one, addresses(1), now);
         assert!(!news.has_changed().unwrap());
+    }
+
+    #[test]
+    fn who_was_turned_away_takes_no_place_of_who_had_a_session() {
+        let (swarms, hash, now) = (Swarms::default(), content(b"one"), Instant::now());
+        let [early, late, last] = [peer(), peer(), peer()];
+        let is_known =
+            |other: PeerId, now| swarms.known(&hash, &peer(), usize::MAX, now).iter().any(|known| known.peer == other);
+        swarms.turned_away(hash, early, addresses(1), now);
+        assert!(is_known(early, now), "there was room");
+        for port in 1..MAX_PEERS as u16 {
+            swarms.saw(hash, peer(), addresses(port), now);
+        }
+        swarms.turned_away(hash, late, addresses(1), now);
+        assert!(!is_known(late, now) && is_known(early, now));
+        swarms.turned_away(hash, last, addresses(1), now + LIFE);
+        assert!(is_known(last, now + LIFE), "nobody else is named any more");
     }
 
     #[test]

@@ -20,8 +20,9 @@ use crate::store::{Hold, Ingest, ManifestRecord, Seq, Store};
 /// has room for is far less; repeated chunks may stand at many places.
 const MAX_UNSETTLED: usize = 128 * 1024;
 
-/// How long a chunk that others wait for waits in the store for more to become durable with it: what comes into a crowd
-/// must be passed on from peer to peer, and each has to make it durable first.
+/// How long after the last time that chunks were made durable because others wait for them it is done again: what comes
+/// into a crowd must be passed on from peer to peer, and each has to make it durable first. The first are at once, since
+/// until then this node has nothing to give.
 const AWAITED_DELAY: Duration = Duration::from_millis(50);
 
 /// Takes chunks in.
@@ -40,6 +41,8 @@ pub(super) struct Sink {
     open_since: Option<Instant>,
     /// Stands for what was made durable in a hurry last: the next waits for it, so that a slow disk is not swamped.
     hurried: Seq,
+    /// When that was.
+    hurried_at: Option<Instant>,
     /// Present when the output is the store's copy of what lies in large files.
     keeper: Option<Keeper>,
     /// The number of the last chunk that is to be kept in the output.
@@ -59,6 +62,7 @@ impl Sink {
             last: Seq::default(),
             open_since: None,
             hurried: Seq::default(),
+            hurried_at: None,
             keeper: None,
             last_kept: 0,
             kept: watch::channel(0).1,
@@ -147,16 +151,17 @@ impl Sink {
         }
     }
 
-    /// When what was put has waited long enough, if others wait for it, and what was hurried before is durable.
+    /// When what was put is to be made durable, if others wait for it, and what was hurried before is durable.
     pub(super) fn hurry_at(&self) -> Option<Instant> {
-        let since = self.open_since.filter(|_| *self.settled.borrow() >= self.hurried);
-        since.map(|since| since + AWAITED_DELAY)
+        let since = self.open_since.filter(|_| *self.settled.borrow() >= self.hurried)?;
+        Some(self.hurried_at.map_or(since, |last| since.max(last + AWAITED_DELAY)))
     }
 
-    /// Others wait for what was put: it is made durable if it has waited long enough.
+    /// Others wait for what was put: it is made durable if that is due.
     pub(super) fn hurry(&mut self, now: Instant) {
         if self.hurry_at().is_some_and(|at| at <= now) {
             self.open_since = None;
+            self.hurried_at = Some(now);
             self.hurried = self.last;
             self.ingest.hurry();
         }
@@ -232,13 +237,23 @@ mod tests {
         let config = StoreConfig { group_delay: Duration::from_secs(86_400), ..StoreConfig::default() };
         let store = Store::open(home.path(), config).unwrap();
         let mut sink = Sink::new(&store, store.hold(None));
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let chunk = VerifiedChunk::of(Bytes::from_static(b"awaited"));
+        let put = async |index: u64, bytes: &'static [u8], sink: &mut Sink| {
+            let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let chunk = VerifiedChunk::of(Bytes::from_static(bytes));
+            sink.put(ChunkIndex(index), 0, chunk, permit).await.unwrap();
+        };
         let before = Instant::now();
         assert_eq!(sink.hurry_at(), None);
-        sink.put(ChunkIndex(3), 0, chunk, permit).await.unwrap();
+        put(3, b"first", &mut sink).await;
+        let first = sink.hurry_at().unwrap();
+        assert!(before <= first && first <= Instant::now(), "the first does not wait");
+        sink.hurry(first);
+        assert_eq!(sink.hurry_at(), None);
+        sink.settles().await.unwrap();
+        sink.unsettled.clear();
+        put(4, b"second", &mut sink).await;
         let due = sink.hurry_at().unwrap();
-        assert!(due >= before + AWAITED_DELAY);
+        assert!(due >= first + AWAITED_DELAY);
         sink.hurry(due - Duration::from_nanos(1));
         assert_eq!(sink.hurry_at(), Some(due), "it is too soon");
         sink.hurry(due);

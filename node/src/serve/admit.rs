@@ -76,7 +76,8 @@ async fn others_for<R: AsyncRead + Unpin>(
     }
     let hash = *known.hash();
     if open.serves {
-        note(serving, hash, peer).await;
+        let addresses = serving.network.addresses_of(&peer).await.unwrap_or_default();
+        serving.swarms.turned_away(hash, peer, addresses, Instant::now());
     }
     Ok(serving.swarms.known(&hash, &peer, MAX_PROVIDERS, Instant::now()))
 }

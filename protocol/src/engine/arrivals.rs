@@ -118,7 +118,7 @@ impl Engine {
         } else if found.taken_back >= cost {
             found.taken_back -= cost;
             // The CANCEL was too late.
-            self.waste.spend(bytes);
+            self.waste.came(bytes);
         } else {
             self.useless(session, cost, now);
             return ChunkVerdict::Unasked;

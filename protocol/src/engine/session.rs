@@ -13,7 +13,7 @@ use crate::hash::NodeId;
 use crate::token_bucket::TokenBucket;
 
 /// Bytes that count as progress while a frame is not whole: a peer that drips does not move.
-const PROGRESS_BYTES: u64 = 16 * 1024;
+pub(super) const PROGRESS_BYTES: u64 = 16 * 1024;
 /// Useful bytes after which earlier faults are forgiven.
 const FORGIVEN_AFTER: u64 = 4 * 1024 * 1024;
 /// Bytes of no use that a session may send at once before it is ended, …

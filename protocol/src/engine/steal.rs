@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Engine;
 use super::action::{Action, SessionId};
 use super::fill::Room;
-use super::session::{Health, Session};
+use super::session::{Health, PROGRESS_BYTES, Session};
 use super::window::{bytes_in, rate_of, time_for};
 use crate::availability::{ChunkIndex, ChunkRange, push_index};
 
@@ -36,8 +36,10 @@ const WORTH: Duration = Duration::from_millis(10);
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 /// … and what waits in buffers on the way.
 const BUFFERED: Duration = Duration::from_millis(20);
-/// Of whom nothing has come for so long and a round trip nothing is on its way: the server's turn has not come to it yet.
-const TURN: Duration = Duration::from_millis(250);
+/// Of whom nothing has come for so long, a round trip and the time of a part of a chunk, nothing is on its way: the
+/// server's turn has not come to it yet. In a crowd every server has a queue, and a chunk that lies in a long one is had
+/// sooner from a short one: this is what evens them out.
+const TURN: Duration = Duration::from_millis(100);
 /// What a session that has shown nothing yet may take over, in copies.
 const TENTATIVE_BYTES: u64 = 256 * 1024;
 /// Sessions looked at for something to take over.
@@ -70,6 +72,7 @@ impl Engine {
         let Some(room) = self.room_of(session) else {
             return;
         };
+        self.waste.settle(now);
         let usual = self.usual_rate(now);
         let mut victims: Vec<_> = self
             .sessions
@@ -169,7 +172,9 @@ impl Engine {
             session.is_late |= loot.is_late && !moved.is_empty();
         }
         self.line_up(victim);
-        self.waste.spend(loot.copied.iter().map(|(_, len)| u64::from(*len)).sum());
+        if !loot.copied.is_empty() {
+            self.waste.ask(loot.copied.iter().map(|(_, len)| u64::from(*len)).sum(), now);
+        }
         let mut all: Vec<_> = moved.into_iter().chain(loot.copied).collect();
         all.sort_unstable();
         let mut ranges: Vec<ChunkRange> = Vec::new();
@@ -202,7 +207,10 @@ impl Engine {
         // Drained at the same time: (V - x) / rv = start + x / rt.
         let both =
             u128::from(thief_rate) * u128::from(victim_rate) / (u128::from(thief_rate) + u128::from(victim_rate));
-        let is_late = |session: &Session| session.silence(now) > TURN + round_trip(session);
+        let is_late = |session: &Session| {
+            let part = time_for(PROGRESS_BYTES, session.reckoned_rate(usual_rate, now));
+            session.silence(now) > TURN + round_trip(session) + part
+        };
         let waits_for_its_turn = giver.is_proven() && is_late(giver) && giver.silence(now) < SILENT && !is_late(taker);
         let buffered = bytes_in(giver.reckoned_rate(usual_rate, now), round_trip(giver) + BUFFERED);
         Plan {

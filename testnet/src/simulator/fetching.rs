@@ -210,7 +210,7 @@ impl World {
                 fetch.channels.insert(number, Dial::Open);
                 fetch.engine.handle_opened(session, now);
                 if let Some(server) = self.channels.get(number as usize).map(|channel| channel.server) {
-                    self.saw(client, server);
+                    self.saw(client, server, true);
                 }
                 // Before anything is asked for.
                 beginning.iter().for_each(|place| self.take_node(client, number, *place, right));

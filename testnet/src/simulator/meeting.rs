@@ -187,17 +187,17 @@ impl Swarm {
         Self { order, ..Self::default() }
     }
 
-    /// Notes a peer; whether it is a newcomer.
-    pub(super) fn saw(&mut self, peer: u32, now: Nanos) -> bool {
+    /// Notes a peer; whether it is a newcomer. One that was turned away, and has no session, takes nobody's place.
+    pub(super) fn saw(&mut self, peer: u32, has_session: bool, now: Nanos) -> bool {
         if let Some((_, at)) = self.peers.iter_mut().find(|(known, _)| *known == peer) {
             *at = now;
             return false;
         }
         if self.peers.len() >= MAX_SWARM {
             let oldest = self.peers.iter().enumerate().min_by_key(|(_, (peer, at))| (*at, *peer));
-            if let Some((place, _)) = oldest {
-                self.peers.swap_remove(place);
-            }
+            let gives_way = oldest.filter(|(_, (_, at))| has_session || now - *at >= nanos(SWARM_LIFE));
+            let Some((place, _)) = gives_way else { return false };
+            self.peers.swap_remove(place);
         }
         self.peers.push((peer, now));
         self.news += 1;
@@ -309,9 +309,10 @@ mod tests {
     fn a_swarm_remembers_the_latest_and_names_others_to_each() {
         let mut swarm = Swarm::new(5);
         for peer in 0..300 {
-            assert!(swarm.saw(peer, u64::from(peer)));
+            assert!(swarm.saw(peer, true, u64::from(peer)));
         }
-        assert!(!swarm.saw(299, 400) && swarm.saw(0, 400));
+        assert!(!swarm.saw(299, true, 400) && swarm.saw(0, true, 400));
+        assert!(!swarm.saw(1, false, 400), "it has no session, and takes nobody's place");
         assert_eq!((swarm.known(7, 1000, 400).len(), swarm.news), (MAX_SWARM, 301));
         assert!(!swarm.known(299, 1000, 400).contains(&299));
         let mut named: Vec<u32> = (0..60).flat_map(|asker| swarm.known(asker, 16, 400)).collect();

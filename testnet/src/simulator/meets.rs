@@ -63,9 +63,9 @@ impl World {
     }
 
     /// A peer has proven itself to another: who fetches may ask it at once.
-    pub(super) fn saw(&mut self, number: u32, other: u32) {
+    pub(super) fn saw(&mut self, number: u32, other: u32, has_session: bool) {
         let now = self.now;
-        let is_new = self.peers.get_mut(number as usize).is_some_and(|peer| peer.swarm.saw(other, now));
+        let is_new = self.peers.get_mut(number as usize).is_some_and(|peer| peer.swarm.saw(other, has_session, now));
         if is_new {
             self.meet(number);
         }
@@ -198,7 +198,7 @@ impl World {
         self.shut(number);
         let told: Vec<u32> = match answer {
             Answer::Busy => {
-                self.saw(server, client);
+                self.saw(server, client, false);
                 let most = shoal_protocol::wire::MAX_PROVIDERS;
                 self.peers.get(server as usize).map(|peer| peer.swarm.known(client, most, now)).unwrap_or_default()
             }

@@ -37,6 +37,9 @@ impl World {
         peer.policy.handle_opened(session(number), opening, std::time::Duration::from_nanos(self.now));
         peer.served.insert(number);
         let now = self.now;
+        if let Some(due) = peer.store.awaited(now) {
+            self.events.add(due, Event::GroupDue(server));
+        }
         let parts = peer.store.held.parts();
         self.send_accept(number, client, server);
         let messages: Vec<_> = parts.iter().cloned().map(ServerMessage::Availability).collect();
@@ -51,7 +54,7 @@ impl World {
             peer.told_news = Some(peer.swarm.news);
             self.events.add(now + nanos(TELL_EVERY), Event::Tell(server));
         }
-        self.saw(server, client);
+        self.saw(server, client, true);
     }
 
     /// Accepts a session. One that knows nothing of the manifest is sent its first nodes with that: past the policy, as

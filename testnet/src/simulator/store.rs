@@ -1,7 +1,8 @@
 //! What a virtual peer holds: chunks and manifest nodes, and when they are durable.
 //!
-//! As in the node: a group is committed once it holds so many bytes or its first chunk has waited so long, sooner while
-//! others wait for what is fetched, and only what is durable is told to others and served.
+//! As in the node: a group is committed once it holds so many bytes or its first chunk has waited so long, and while
+//! others wait for what is fetched as soon as the last such commit is so long ago. Only what is durable is told to others
+//! and served.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +18,8 @@ pub struct Durability {
     pub group_bytes: u64,
     /// … or once its first chunk has waited so long. Default 200 ms, likewise.
     pub group_delay: Duration,
-    /// … or so long, while anybody has a session for it. Default 50 ms, as the node's fetches.
+    /// … or while anybody has a session for it, so long after it was last done for that. Default 50 ms, as the node's
+    /// fetches.
     pub awaited_delay: Duration,
     /// How long the disk takes for a commit. Default 10 ms.
     pub commit: Duration,
@@ -44,8 +46,11 @@ pub(super) struct Store {
     pub(super) nodes: Vec<bool>,
     open: Vec<u32>,
     open_bytes: u64,
-    /// When the open group is due.
+    /// When the open group was opened, and when it is due.
+    opened: Nanos,
     due: Option<Nanos>,
+    /// When a group was last closed because others waited for it.
+    hurried: Option<Nanos>,
     closing: VecDeque<Vec<u32>>,
 }
 
@@ -62,7 +67,17 @@ pub(super) enum Put {
 
 impl Store {
     pub(super) fn new(durability: Durability, held: Availability, nodes: Vec<bool>) -> Self {
-        Self { durability, held, nodes, open: Vec::new(), open_bytes: 0, due: None, closing: VecDeque::new() }
+        Self {
+            durability,
+            held,
+            nodes,
+            open: Vec::new(),
+            open_bytes: 0,
+            opened: 0,
+            due: None,
+            hurried: None,
+            closing: VecDeque::new(),
+        }
     }
 
     /// Takes a verified chunk in, for which others may wait.
@@ -73,17 +88,39 @@ impl Store {
             return Put::Closed(self.close(now));
         }
         if self.open.len() == 1 {
-            let Durability { group_delay, awaited_delay, .. } = self.durability;
-            let due = now + nanos(if is_awaited { awaited_delay.min(group_delay) } else { group_delay });
+            self.opened = now;
+            let due = if is_awaited { self.hurry_at() } else { self.full_at() };
             self.due = Some(due);
             return Put::Opened(due);
         }
         Put::Added
     }
 
+    /// Others wait from now on; gives when the open group is due, if that is sooner.
+    pub(super) fn awaited(&mut self, now: Nanos) -> Option<Nanos> {
+        let sooner = self.hurry_at().max(now);
+        self.due.filter(|due| sooner < *due)?;
+        self.due = Some(sooner);
+        self.due
+    }
+
+    fn full_at(&self) -> Nanos {
+        self.opened + nanos(self.durability.group_delay)
+    }
+
+    /// When the open group is due if others wait for it.
+    fn hurry_at(&self) -> Nanos {
+        let next = self.hurried.map_or(0, |last| last + nanos(self.durability.awaited_delay));
+        self.opened.max(next).min(self.full_at())
+    }
+
     /// The open group may be due; gives when it is durable if it is.
     pub(super) fn group_due(&mut self, now: Nanos) -> Option<Nanos> {
-        self.due.is_some_and(|due| due <= now).then(|| self.close(now))
+        self.due.filter(|due| *due <= now)?;
+        if now < self.full_at() {
+            self.hurried = Some(now);
+        }
+        Some(self.close(now))
     }
 
     /// Closes the open group, if there is anything in it; gives when it is durable.
@@ -143,13 +180,19 @@ mod tests {
         let range = |start, count| ChunkRange { start: ChunkIndex(start), count };
         assert_eq!(store.durable(), [range(3, 1), range(6, 2)]);
         assert_eq!(store.held.len(), 3);
-        assert_eq!(store.put(8, 5, true, 0), Put::Opened(50_000_000));
-        assert_eq!(store.group_due(50_000_000), Some(60_000_000));
+        // What others wait for is due at once, and the next 50 ms later.
+        assert_eq!(store.put(8, 5, true, 0), Put::Opened(0));
+        assert_eq!(store.group_due(0), Some(10_000_000));
         assert_eq!(store.durable(), [range(8, 1)]);
-        store.put(9, 5, false, 0);
-        assert_eq!(store.group_due(199_999_999), None);
-        assert_eq!(store.group_due(200_000_000), Some(210_000_000));
+        assert_eq!(store.put(10, 5, false, 20_000_000), Put::Opened(220_000_000));
+        assert_eq!((store.awaited(30_000_000), store.awaited(30_000_000)), (Some(50_000_000), None));
+        assert_eq!(store.group_due(49_999_999), None);
+        assert_eq!(store.group_due(50_000_000), Some(60_000_000));
+        assert_eq!(store.durable(), [range(10, 1)]);
+        store.put(9, 5, false, 300_000_000);
+        assert_eq!(store.group_due(499_999_999), None);
+        assert_eq!(store.group_due(500_000_000), Some(510_000_000));
         store.crash();
-        assert_eq!((store.durable(), store.held.len()), (Vec::new(), 4));
+        assert_eq!((store.durable(), store.held.len()), (Vec::new(), 5));
     }
 }
