@@ -17,6 +17,7 @@ mod connect;
 mod discovery;
 mod driver;
 mod error;
+mod gather;
 mod identity;
 mod muxer;
 mod reach;

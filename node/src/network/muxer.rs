@@ -17,6 +17,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade}
 use yamux::{Connection, ConnectionError, Mode};
 
 use super::NetworkLimits;
+use super::gather::Gather;
 
 /// Inbound streams that wait to be taken by the swarm; beyond, they are reset. Others open at most as many without
 /// an answer.
@@ -85,7 +86,7 @@ where
 
 /// A connection that carries streams.
 pub(crate) struct Muxer<C> {
-    connection: Connection<C>,
+    connection: Connection<Gather<C>>,
     /// Streams that came while the connection was driven for other reasons.
     waiting: VecDeque<yamux::Stream>,
     taker: Option<Waker>,
@@ -93,7 +94,7 @@ pub(crate) struct Muxer<C> {
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(socket: C, config: yamux::Config, mode: Mode) -> Self {
-        Self { connection: Connection::new(socket, config, mode), waiting: VecDeque::new(), taker: None }
+        Self { connection: Connection::new(Gather::new(socket), config, mode), waiting: VecDeque::new(), taker: None }
     }
 
     /// Moves bytes both ways until there is nothing to do, or a stream has come. Yamux has this one engine; opening
