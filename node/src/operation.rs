@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::api::{Event, Failure, FailureKind, Progress, TransferInfo};
 use crate::control::{Events, Items};
@@ -57,9 +57,17 @@ impl Operations {
         let begin = transfer.as_ref().map(|transfer| transfer.progress.clone()).unwrap_or_default();
         let (progress, watched) = watch::channel(begin);
         let (notes, noted) = mpsc::channel(NOTES);
-        let task = tokio::spawn(work(Reporter { progress, notes }));
+        // Kept to the end, so that whoever follows is woken once, and not for the end of the notes before.
+        let until_done = notes.clone();
+        let work = work(Reporter { progress, notes });
+        let task = tokio::spawn(async move {
+            let done = work.await;
+            drop(until_done);
+            done
+        });
         self.add(task.abort_handle(), transfer.map(|transfer| (transfer, watched.clone())));
-        let mut ticks = interval(PROGRESS_EVERY);
+        // Not at once: many an operation is over before, and waking who follows would hold it up.
+        let mut ticks = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = Following { task: AbortOnDrop(task), progress: watched, notes: noted, ticks, over: false };
         stream::unfold(state, Following::next).boxed()

@@ -34,6 +34,7 @@ mod lock;
 mod overlay;
 mod panics;
 mod payload;
+mod quiet;
 mod quota;
 mod reader;
 mod record;

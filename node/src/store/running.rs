@@ -15,6 +15,7 @@ use super::holds::Holds;
 use super::in_place::InPlace;
 use super::intake::Intake;
 use super::lock::HomeLock;
+use super::quiet::Quiet;
 use super::quota::Quota;
 use super::segments::Segments;
 use super::shared::Shared;
@@ -76,6 +77,7 @@ impl Store {
             quota: Quota::new(home, config.quota, config.segment_bytes),
             evicted: broadcast::channel(EVICTED).0,
             unsynced_groups: AtomicU32::default(),
+            quiet: Quiet::default(),
             reads: AtomicU64::default(),
             healed: RwLock::new(0),
             lock: Mutex::new(Some(lock)),

@@ -19,6 +19,7 @@ use super::in_place::InPlace;
 use super::index::{Entry, Index, Indexed, Moving};
 use super::intake::Intake;
 use super::lock::HomeLock;
+use super::quiet::Quiet;
 use super::quota::{Purpose, Quota, Room};
 use super::recovery;
 use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) evicted: broadcast::Sender<ContentHash>,
     // Groups that the index has taken in since it was last made durable: decides when it is again.
     pub(super) unsynced_groups: AtomicU32,
+    pub(super) quiet: Quiet,
     // Objects that were asked for: tells the collector whether others read.
     pub(super) reads: AtomicU64,
     // How often the index was opened anew. Whoever uses the index reads it meanwhile, so that nobody looks into one that

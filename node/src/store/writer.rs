@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
 
 use redb::Durability;
 
@@ -24,13 +23,10 @@ use super::segment::Segment;
 use super::segments::Appender;
 use super::shared::Shared;
 
-/// After this long without a group the index is made durable; from then on an idle store touches no disk.
-const INDEX_IDLE: Duration = Duration::from_secs(1);
-
 /// News for the keeper.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The index, or the catalog, has something new that is not durable in it.
+    /// The index, or the catalog, has something new that is not durable in it, and had nothing before.
     Noted,
     /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
     Finished(Arc<Segment>, Finish),
@@ -73,7 +69,7 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
         };
         shared.intake.settle(seq, &outcome, Some(&hold));
         // The keeper ends only after the writers. Where it has died, the index is durable when it is closed.
-        if !is_durable(shared) {
+        if !is_durable(shared) && shared.quiet.begin() {
             let _ = news.send(News::Noted);
         }
         if let Some(segment) = full {
@@ -213,32 +209,35 @@ pub(super) fn settled_news(news: &SyncSender<News>) -> Result<(), StoreError> {
 
 /// Makes the index durable when no more groups come, and seals segments, until all writers have ended.
 pub(super) fn keep_index(shared: &Shared, news: &Receiver<News>) {
-    let mut is_refused = false;
     loop {
-        let next = if is_durable(shared) || is_refused {
-            news.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            news.recv_timeout(INDEX_IDLE)
+        let next = match shared.quiet.left() {
+            Some(left) => news.recv_timeout(left),
+            None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        is_refused = false;
         match next {
-            // It waits for the next one from now on, and not for ever.
+            // It waits from now on, and not for ever.
             Ok(News::Noted) => {}
             Ok(News::Finished(segment, finish)) => finish_segment(shared, &segment, finish),
             Ok(News::Settled(reply)) => drop(reply.send(())),
-            Err(RecvTimeoutError::Timeout) => {
-                shared.unsynced_groups.store(0, Ordering::Relaxed);
-                if let Err(error) = shared.sync_index() {
-                    tracing::warn!(%error, "the index could not be made durable; the next start replays more");
-                }
-                if let Err(error) = shared.catalog.sync() {
-                    tracing::warn!(%error, "the catalog does not take records in; the next start finds them");
-                    // Until there is something new.
-                    is_refused = true;
-                }
-            }
+            Err(RecvTimeoutError::Timeout) if shared.quiet.end() => make_durable(shared),
+            // A group has come meanwhile.
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Makes durable what the index and the catalog know. Where one refuses, that is tried again when a group has come.
+fn make_durable(shared: &Shared) {
+    if is_durable(shared) {
+        return;
+    }
+    shared.unsynced_groups.store(0, Ordering::Relaxed);
+    if let Err(error) = shared.sync_index() {
+        tracing::warn!(%error, "the index could not be made durable; the next start replays more");
+    }
+    if let Err(error) = shared.catalog.sync() {
+        tracing::warn!(%error, "the catalog does not take records in; the next start finds them");
     }
 }
 
