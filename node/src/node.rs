@@ -164,6 +164,7 @@ impl Node {
             traffic: Arc::clone(&traffic),
             scheduler: Arc::new(scheduler(config.limits)),
             leaves: Arc::default(),
+            beginnings: Arc::default(),
             sessions: AtomicUsize::new(0),
         });
         let fetching = Fetching {

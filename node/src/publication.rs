@@ -95,6 +95,7 @@ impl Inner {
         let tell_import = |done| tell(Phase::Importing, done);
         let imported = import(&self.store, input, name.clone(), in_place, tell_import).await?;
         let root = &imported.root;
+        self.serving.have_at_hand(&imported.hash, root.bytes).await;
         let (mut announced_to, mut found_through) = (None, None);
         if !import_only {
             tell(Phase::Announcing, root.bytes);

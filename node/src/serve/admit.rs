@@ -1,5 +1,6 @@
 //! How a session begins: who gets in, and who is told why not.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -14,11 +15,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Serving;
-use super::beginning::beginning;
-use super::chunks::Frames;
+use super::beginning::Beginning;
 use super::content::{Known, Served};
 use super::providers::message as providers_message;
 use super::session::{Session, SessionError};
+use crate::clock::unix_ms;
 use crate::frames::{FrameError, FrameReader, deadline, write_all};
 use crate::network::{PeerId, TransferStream};
 use crate::swarm::SwarmPeer;
@@ -149,29 +150,42 @@ async fn read_open<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<
 }
 
 /// Decides whether a requester gets in, and what it is sent at once; else says why not.
-async fn admit(
+pub(super) async fn admit(
     serving: &Serving,
     peer: PeerId,
     open: &Open,
-) -> Result<Result<(Served, Frames), (CloseCode, &'static str)>, SessionError> {
+) -> Result<Result<(Served, Beginning), (CloseCode, &'static str)>, SessionError> {
     const NOT_FOUND: (CloseCode, &str) = (CloseCode::NotFound, "not held here");
+    const BAD_PROOF: (CloseCode, &str) = (CloseCode::BadProof, "the proof does not fit the content");
     if open.version != WIRE_VERSION {
         return Ok(Err((CloseCode::Version, "this node speaks version 1 of the transfer protocol")));
     }
-    let (contents, store, me) = (serving.contents.clone(), serving.store.clone(), serving.network.local_peer());
+    let me = serving.network.local_peer();
+    if let Some(small) = serving.small(&open.key) {
+        if !proves(open, &me, &peer, &small.hash) {
+            return Ok(Err(BAD_PROOF));
+        }
+        serving.store.note_use(small.hash, unix_ms());
+        let beginning = if open.begins { small.beginning.clone() } else { Beginning::default() };
+        return Ok(Ok((small.served(), beginning)));
+    }
+    let (contents, store, beginnings) =
+        (serving.contents.clone(), serving.store.clone(), Arc::clone(&serving.beginnings));
     let open = open.clone();
     let look = move || {
+        let losses = store.losses();
         let Some(known) = Known::look_up(&contents, &store, &open.key)? else {
             return Ok(Err(NOT_FOUND));
         };
         // Before anything that costs more than a look-up.
         if !proves(&open, &me, &peer, known.hash()) {
-            return Ok(Err((CloseCode::BadProof, "the proof does not fit the content")));
+            return Ok(Err(BAD_PROOF));
         }
         let Some(served) = Served::open(&store, known)? else {
             return Ok(Err(NOT_FOUND));
         };
-        let beginning = if open.begins { beginning(&store, &served) } else { Frames::default() };
+        let beginning = if open.begins { Beginning::read(&store, &served) } else { Beginning::default() };
+        beginnings.keep(&served, &beginning, losses);
         Ok(Ok((served, beginning)))
     };
     spawn_blocking(look).await.map_err(|_| SessionError::Broken)?

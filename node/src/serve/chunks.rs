@@ -71,6 +71,13 @@ impl ChunkSource {
         Ok(frames)
     }
 
+    /// Whether the store has copies of its own of all these chunks, and does not read them in files of the user.
+    pub(super) fn are_kept(&mut self, wanted: &[ChunkIndex]) -> Result<bool, ManifestReadError> {
+        let ids = self.batch(wanted, u64::MAX)?;
+        let known: Vec<ChunkId> = ids.iter().flatten().copied().collect();
+        Ok(known.len() == wanted.len() && self.store.keeps_chunks(&known)?)
+    }
+
     /// The frames for these nodes.
     pub(super) fn nodes(&self, ids: &[NodeId], mut buffer: BytesMut) -> Frames {
         buffer.clear();

@@ -7,6 +7,7 @@
 
 mod admit;
 mod beginning;
+mod beginnings;
 mod chunks;
 mod content;
 mod news;
@@ -35,6 +36,7 @@ use crate::store::Store;
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
 
+pub(crate) use beginnings::Beginnings;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use status::tell;
 
@@ -48,6 +50,7 @@ pub(crate) struct Serving {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) leaves: Arc<Leaves>,
+    pub(crate) beginnings: Arc<Beginnings>,
     /// Sessions that are open now.
     pub(crate) sessions: AtomicUsize,
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Serving;
 use super::admit::send_last;
+use super::beginning::Beginning;
 use super::chunks::{ChunkSource, Frames};
 use super::content::Served;
 use super::news::{Change, News};
@@ -122,7 +123,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
 
     /// Runs until the requester is gone, has wanted nothing for too long, or the node stops. `beginning` goes out with
     /// the ACCEPT.
-    pub(super) async fn serve(&mut self, beginning: Frames, stop: &CancellationToken) -> Result<(), SessionError> {
+    pub(super) async fn serve(&mut self, beginning: Beginning, stop: &CancellationToken) -> Result<(), SessionError> {
         self.greet(&beginning).await?;
         loop {
             loop {
@@ -146,7 +147,7 @@ impl<'a, W: AsyncWrite + Unpin> Session<'a, W> {
         }
     }
 
-    async fn greet(&mut self, beginning: &Frames) -> Result<(), SessionError> {
+    async fn greet(&mut self, beginning: &Beginning) -> Result<(), SessionError> {
         let me = self.serving.network.local_peer();
         let proof = SessionProof::accept(&self.served.hash, &me.to_bytes(), &self.peer.to_bytes());
         let mut greeting = BytesMut::new();

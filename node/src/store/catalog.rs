@@ -21,6 +21,7 @@ use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
+use super::losses::Losses;
 use super::panics::caught;
 use super::record::ManifestRecord;
 use super::rows::ID_BYTES;
@@ -56,13 +57,18 @@ pub(super) struct Catalog {
     uses: Arc<Uses>,
     recents: Arc<Recents>,
     known: Arc<Known>,
+    losses: Losses,
     // Taken away to end the thread; locked only to clone it.
     changes: Mutex<Option<mpsc::Sender<Request>>>,
 }
 
 impl Catalog {
-    /// Opens or creates the catalog at `path`.
-    pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<(Self, Changes), StoreError> {
+    /// Opens or creates the catalog at `path`. What goes from it is noted in `losses`.
+    pub(super) fn open(
+        path: PathBuf,
+        faults: Option<Arc<dyn Faults>>,
+        losses: Losses,
+    ) -> Result<(Self, Changes), StoreError> {
         let about = About { kind: "catalog", cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
         // A record that another version wrote would be taken for damaged, and written over.
@@ -82,9 +88,10 @@ impl Catalog {
             uses: Arc::clone(&uses),
             recents: Arc::clone(&recents),
             known: Arc::clone(&known),
+            losses: losses.clone(),
             requests,
         };
-        Ok((Self { database, uses, recents, known, changes: Mutex::new(Some(changes)) }, theirs))
+        Ok((Self { database, uses, recents, known, losses, changes: Mutex::new(Some(changes)) }, theirs))
     }
 
     /// Makes one change; returns once it is durable (a touch: once it is made), and whether it found a record.
@@ -262,6 +269,9 @@ impl Catalog {
                     found.push((damaged(&both_damaged(&hash)), mended));
                 }
             }
+        }
+        if !found.is_empty() {
+            self.losses.note();
         }
         Ok(found)
     }

@@ -31,6 +31,7 @@ mod index;
 mod ingest;
 mod intake;
 mod lock;
+mod losses;
 mod overlay;
 mod panics;
 mod payload;
@@ -193,6 +194,21 @@ impl Store {
     /// When the index cannot be read.
     pub fn holds_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>, StoreError> {
         reader::holds(self.shared(), ids.iter().map(ChunkId::as_bytes))
+    }
+
+    /// Whether the store has copies of its own of all the chunks, wherever else they lie. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn keeps_chunks(&self, ids: &[ChunkId]) -> Result<bool, StoreError> {
+        let entries = self.shared().segment_entries(ids.iter().map(ChunkId::as_bytes))?;
+        Ok(entries.iter().all(Entry::is_held))
+    }
+
+    /// How often so far something that was held has gone or was found damaged. What was read before that grew may not
+    /// be held any more. Does not block.
+    pub fn losses(&self) -> u64 {
+        self.shared().losses.so_far()
     }
 
     /// Which of the nodes are held. Blocks.

@@ -195,6 +195,7 @@ fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<B
         Err(error) if is_missing(shared, row) => {
             // Noted once for all that is in it, and not object by object.
             shared.segments.note_missing(row.segment);
+            shared.losses.note();
             let file = shared.segments.path(row.segment);
             tracing::debug!(%error, "a segment is missing");
             Err(ReadError::Damaged { what: name(id, row.kind), file, detail: "it is missing".to_owned() })

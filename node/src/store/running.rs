@@ -15,6 +15,7 @@ use super::holds::Holds;
 use super::in_place::InPlace;
 use super::intake::Intake;
 use super::lock::HomeLock;
+use super::losses::Losses;
 use super::quiet::Quiet;
 use super::quota::Quota;
 use super::segments::Segments;
@@ -56,7 +57,8 @@ impl Store {
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
         remove_unfinished(home);
-        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone())?;
+        let losses = Losses::default();
+        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone())?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
         catalog.look_into(&segments)?;
         let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
@@ -71,6 +73,7 @@ impl Store {
             index,
             segments,
             catalog,
+            losses,
             in_place,
             holds: Arc::<Holds>::default(),
             collector: Collector::default(),

@@ -19,6 +19,7 @@ use super::in_place::InPlace;
 use super::index::{Entry, Index, Indexed, Moving};
 use super::intake::Intake;
 use super::lock::HomeLock;
+use super::losses::Losses;
 use super::quiet::Quiet;
 use super::quota::{Purpose, Quota, Room};
 use super::recovery;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) catalog: Catalog,
+    pub(super) losses: Losses,
     pub(super) in_place: InPlace,
     pub(super) holds: Arc<Holds>,
     pub(super) collector: Collector,
@@ -278,6 +280,7 @@ impl Shared {
         {
             tracing::warn!(%error, "could not note the damage in the index");
         }
+        self.losses.note();
         ReadError::Damaged { what, file, detail }
     }
 

@@ -12,6 +12,7 @@ use super::{COPIES, KEYS, QUEUE, RECORDS};
 use crate::store::error::{StoreError, Trouble};
 use crate::store::holds::Hold;
 use crate::store::home_database::HomeDatabase;
+use crate::store::losses::Losses;
 use crate::store::record::{ContentState, ManifestRecord};
 use crate::store::rows::SegmentNumber;
 use crate::store::uses::Uses;
@@ -41,6 +42,11 @@ impl Change {
     const fn is_touch(&self) -> bool {
         matches!(self, Self::Touch(..))
     }
+
+    /// Whether a content that was held is not, or not all of it, from then on.
+    const fn is_loss(&self) -> bool {
+        matches!(self, Self::Incomplete(_) | Self::Remove(_) | Self::RemoveUnpinned(_))
+    }
 }
 
 /// A change, what is to be held until it is made, and who waits for it.
@@ -53,6 +59,7 @@ pub(in crate::store) struct Changes {
     pub(super) uses: Arc<Uses>,
     pub(super) recents: Arc<Recents>,
     pub(super) known: Arc<Known>,
+    pub(super) losses: Losses,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
@@ -78,6 +85,10 @@ impl Changes {
                 }
                 outcome => outcome,
             };
+            // Even after a failure: something of it may show.
+            if changes.iter().any(Change::is_loss) {
+                self.losses.note();
+            }
             for (at, (_hold, reply)) in waiting.into_iter().enumerate() {
                 let found = outcome.as_ref().map(|found| found.get(at).copied().unwrap_or(false));
                 // Who asked may have gone; the change is made all the same.

@@ -177,6 +177,8 @@ impl<'a> Emptier<'a> {
             }
             decided
         };
+        // What lay in a file of the user too may lie only there from now on.
+        self.shared.losses.note();
         let Ok(left) = &decided else {
             // The index does not know of the group that was copied; nothing more may follow it there.
             if group.is_some() {

@@ -89,6 +89,11 @@ fn what_a_segment_holds_is_not_placed() {
     let store = open(home.path());
     put_all(&store, &file.chunks[..12]).unwrap();
     assert_eq!(file.place(&store), 8);
+    let kept = |range: std::ops::Range<usize>| {
+        let ids: Vec<ChunkId> = file.chunks[range].iter().map(VerifiedChunk::id).collect();
+        store.keeps_chunks(&ids).unwrap()
+    };
+    assert!(kept(0..12) && !kept(12..20) && !kept(0..13));
     fs::remove_file(&file.path).unwrap();
     assert_holds(&store, &file.chunks[..12]);
     assert!(damage(&store, &file.chunks[12].id()).contains("the file is gone"));

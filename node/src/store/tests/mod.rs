@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod in_place;
 mod life;
+mod losses;
 mod model;
 mod quota;
 mod recent;
