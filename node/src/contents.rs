@@ -32,8 +32,32 @@ struct State {
     told: Availability,
     /// Chunks that a fetch has found or made durable: what readers wait for.
     durable: Availability,
-    /// `None` once the last fetch is over.
-    news: Option<broadcast::Sender<ChunkRange>>,
+    news: NewsState,
+}
+
+/// Who is told of what becomes durable.
+#[derive(Debug)]
+enum NewsState {
+    /// Nobody has subscribed yet.
+    Unheard,
+    Told(broadcast::Sender<ChunkRange>),
+    /// The last fetch is over.
+    Over,
+}
+
+impl NewsState {
+    /// What comes from now on; `None` once it is over.
+    fn subscribe(&mut self) -> Option<broadcast::Receiver<ChunkRange>> {
+        match self {
+            Self::Unheard => {
+                let (sender, news) = broadcast::channel(NEWS);
+                *self = Self::Told(sender);
+                Some(news)
+            }
+            Self::Told(sender) => Some(sender.subscribe()),
+            Self::Over => None,
+        }
+    }
 }
 
 impl Live {
@@ -42,7 +66,7 @@ impl Live {
         let mut state = self.lock();
         state.told.insert_range(range);
         state.durable.insert_range(range);
-        if let Some(news) = &state.news {
+        if let NewsState::Told(news) = &state.news {
             // Nobody listening is fine: whoever comes next takes a snapshot.
             let _ = news.send(range);
         }
@@ -50,7 +74,7 @@ impl Live {
 
     /// Whether anybody waits for what becomes durable: a peer that is being served, or a reader.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.lock().news.as_ref().is_some_and(|news| news.receiver_count() > 0)
+        matches!(&self.lock().news, NewsState::Told(news) if news.receiver_count() > 0)
     }
 
     /// Whether a chunk is durable.
@@ -62,11 +86,12 @@ impl Live {
     pub(crate) async fn wait_for(&self, index: ChunkIndex) {
         loop {
             let mut news = {
-                let state = self.lock();
-                match &state.news {
-                    Some(news) if !state.durable.contains(index) => news.subscribe(),
-                    _ => return,
+                let mut state = self.lock();
+                if state.durable.contains(index) {
+                    return;
                 }
+                let Some(news) = state.news.subscribe() else { return };
+                news
             };
             loop {
                 match news.recv().await {
@@ -79,8 +104,8 @@ impl Live {
     }
 
     fn subscribe(&self) -> Option<Subscription> {
-        let state = self.lock();
-        let news = state.news.as_ref()?.subscribe();
+        let mut state = self.lock();
+        let news = state.news.subscribe()?;
         Some(Subscription { hash: self.hash, root: self.root.clone(), availability: state.told.clone(), news })
     }
 
@@ -93,12 +118,12 @@ impl Live {
         }
         if state.told.len() > before {
             // That may be more than news can carry. Closing them sends subscribers for a new snapshot.
-            state.news = Some(broadcast::channel(NEWS).0);
+            state.news = NewsState::Unheard;
         }
     }
 
     fn end(&self) {
-        self.lock().news = None;
+        self.lock().news = NewsState::Over;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,8 +169,8 @@ impl Contents {
                 Arc::clone(&known.get().live)
             }
             Entry::Vacant(place) => {
-                let (news, _) = broadcast::channel(NEWS);
-                let state = State { told: held, durable: Availability::new(root.chunks), news: Some(news) };
+                let durable = Availability::new(root.chunks);
+                let state = State { told: held, durable, news: NewsState::Unheard };
                 let live = Arc::new(Live { hash, root, state: Mutex::new(state) });
                 place.insert(Registered { live: Arc::clone(&live), fetches: 1 });
                 live
