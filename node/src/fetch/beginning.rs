@@ -57,8 +57,12 @@ impl Coordinator<'_> {
             return Ok(());
         }
         self.beginning = Some((session, beginning));
-        // It has been asked for already, of nobody.
         let root = self.job.hash.root();
+        if !self.cursor.has_asked(&root) {
+            // The walk is about to begin, and takes it from here.
+            return Ok(());
+        }
+        // It has been asked for already, of nobody.
         match self.take_node(&root) {
             Some((session, bytes)) => self.handle_node(session, root, bytes).await,
             None => Ok(()),

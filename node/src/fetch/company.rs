@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shoal_protocol::engine::{Newcomer, SessionId};
+use tokio::time::timeout;
 
 use super::FetchError;
 use super::candidates::Source;
@@ -14,6 +15,9 @@ use crate::config::MAX_FETCH_SESSIONS;
 
 /// How long the DHT is not told of what has come: a small content that is asked for next, of the same peer, goes first.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(50);
+/// How long the answer of peers that were named is waited for before the store is asked for a content that it has no
+/// record of.
+const FIRST_ANSWER: Duration = Duration::from_millis(50);
 
 impl Coordinator<'_> {
     /// Tells the DHT that there is something to get here, once.
@@ -51,6 +55,18 @@ impl Coordinator<'_> {
             }
             Dialled::Named => self.look_at_swarm(),
             Dialled::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// Peers will be needed, whatever the store has: they are dialled before it is asked. One that answers soon brings the
+    /// beginning, and nothing of that has to be looked for.
+    pub(super) async fn ask_first(&mut self) -> Result<(), FetchError> {
+        self.peers.dial(true);
+        if self.peers.dialling() > 0
+            && let Ok(dialled) = timeout(FIRST_ANSWER, self.peers.dialled()).await
+        {
+            self.handle_dialled(dialled).await?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::beginning::Beginning;
 use super::budget::Share;
 use super::candidates::Source;
 use super::elsewhere::Elsewhere;
-use super::job::{Goal, Job, Outcome};
+use super::job::{Job, Outcome};
 use super::lookup::Lookup;
 use super::manifest::ManifestCursor;
 use super::peers::Peers;
@@ -141,11 +141,13 @@ impl<'a> Coordinator<'a> {
         let recorded = self.record_at_the_end(worked.is_ok()).await;
         // Why the fetch failed matters more.
         let worked = worked.and(recorded);
-        self.tell_progress(true);
         let telling = Arc::clone(&self.telling);
         let ran = match worked {
             Ok(()) => self.finish().await,
-            Err(error) => Err(error),
+            Err(error) => {
+                self.tell_progress(true);
+                Err(error)
+            }
         };
         match &ran {
             Ok(_) => telling.end(FetchState::Done, None),
@@ -163,8 +165,7 @@ impl<'a> Coordinator<'a> {
             self.peers.suggest(*peer, addresses.clone(), Source::Given);
         }
         if self.job.record.is_none() {
-            // Peers will be needed, whatever the store has: they are dialled before it is asked.
-            self.peers.dial_first(true).await;
+            self.ask_first().await?;
         }
         self.advance().await?;
         let mut swarm_looked: Option<Instant> = None;
@@ -369,27 +370,6 @@ impl<'a> Coordinator<'a> {
         self.held_up += waits.elapsed();
         self.sink.expect(&others);
         Ok(())
-    }
-
-    async fn finish(mut self) -> Result<Outcome, FetchError> {
-        let progress = self.engine.progress();
-        let sink = std::mem::replace(&mut self.sink, Sink::new(&self.fetching.store, self.job.hold.clone()));
-        let live = self.registration.as_ref().map(|registration| Arc::clone(&registration.live));
-        let completion = self.completion();
-        let written = sink.finish(live.as_ref(), completion.clone()).await?;
-        if !matches!(self.job.goal, Goal::Entries { .. } | Goal::Rows { .. }) {
-            self.announce();
-        }
-        Ok(Outcome {
-            root: self.root.take().ok_or(FetchError::Broken)?,
-            written,
-            was_whole: !self.completed(completion),
-            fetched_bytes: progress.received_bytes,
-            wasted_bytes: progress.wasted_bytes,
-            manifest_bytes: progress.node_bytes,
-            peers: self.shares(),
-            registration: self.registration.take(),
-        })
     }
 }
 

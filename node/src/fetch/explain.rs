@@ -75,28 +75,28 @@ impl Coordinator<'_> {
     /// What each peer has given, and how its sessions went.
     pub(super) fn shares(&self) -> Vec<PeerShare> {
         let mut shares = self.peers.shares();
-        for share in self.bases.iter().flat_map(|base| base.peers.shares()) {
-            match shares.iter_mut().find(|known| known.peer == share.peer) {
-                Some(known) => {
+        for (peer, share) in self.bases.iter().flat_map(|base| base.peers.shares()) {
+            match shares.iter_mut().find(|(known, _)| *known == peer) {
+                Some((_, known)) => {
                     known.bytes += share.bytes;
                     known.chunks += share.chunks;
                     known.wasted_bytes += share.wasted_bytes;
                 }
-                None => shares.push(share),
+                None => shares.push((peer, share)),
             }
         }
         let open = self.engine.sessions(self.now());
         let ended = self.engine.ended_sessions().map(|(report, _)| (report, false));
         for (report, is_open) in ended.chain(open.iter().map(|report| (report, true))) {
             let mut all = std::iter::once(&self.peers).chain(self.bases.iter().map(|base| &base.peers));
-            let Some(peer) = all.find_map(|peers| peers.was(report.session)).map(|peer| peer.to_string()) else {
+            let Some(peer) = all.find_map(|peers| peers.was(report.session)) else {
                 continue;
             };
-            if let Some(share) = shares.iter_mut().find(|share| share.peer == peer) {
+            if let Some((_, share)) = shares.iter_mut().find(|(known, _)| *known == peer) {
                 add(&mut share.work, report, is_open);
             }
         }
-        shares
+        shares.into_iter().map(|(_, share)| share).collect()
     }
 }
 

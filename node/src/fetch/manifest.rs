@@ -101,6 +101,11 @@ impl ManifestCursor {
         self.asked.extend(ids);
     }
 
+    /// Whether a node was asked for and has not come yet.
+    pub(super) fn has_asked(&self, id: &NodeId) -> bool {
+        self.asked.contains(id)
+    }
+
     /// Takes a node that was needed. Its bytes have been checked against its id. `true`: it was of use.
     pub(super) fn supply(&mut self, id: NodeId, bytes: &[u8]) -> Result<bool, FetchError> {
         self.asked.remove(&id);

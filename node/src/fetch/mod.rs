@@ -17,6 +17,7 @@ mod elsewhere;
 mod error;
 mod explain;
 mod export;
+mod finish;
 mod job;
 mod keep;
 mod lookup;

@@ -168,12 +168,6 @@ impl Peers {
         }
     }
 
-    /// The same; what goes out for it goes before what this task does next.
-    pub(super) async fn dial_first(&mut self, begins: bool) {
-        self.dial(begins);
-        tokio::task::yield_now().await;
-    }
-
     /// Whether a peer that has not been asked yet waits for a session to end.
     pub(super) fn is_crowded(&self) -> bool {
         !self.seeks() && self.candidates.has_untried(Instant::now())
@@ -352,10 +346,16 @@ impl Peers {
     }
 
     /// What each peer has given, the most first.
-    pub(super) fn shares(&self) -> Vec<PeerShare> {
-        let mut shares: Vec<_> = self.shares.values().cloned().collect();
-        shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.peer.cmp(&b.peer)));
+    pub(super) fn shares(&self) -> Vec<(PeerId, PeerShare)> {
+        let mut shares: Vec<_> = self.shares.iter().map(|(peer, share)| (*peer, share.clone())).collect();
+        shares.sort_by(|(_, a), (_, b)| b.bytes.cmp(&a.bytes).then_with(|| a.peer.cmp(&b.peer)));
         shares
+    }
+
+    /// Ends all sessions and dials: nothing more is needed of anybody.
+    pub(super) fn let_go(&mut self) {
+        self.dials.abort_all();
+        self.tasks.abort_all();
     }
 }
 
