@@ -96,6 +96,9 @@ mod tests {
         let mut cx = Context::from_waker(noop_waker_ref());
         let mut connection = Connection::new(Gather::new(line.clone()), Config::default(), Mode::Client);
         let Poll::Ready(Ok(mut stream)) = connection.poll_new_outbound(&mut cx) else { panic!("no stream") };
+        // It begins with a ping.
+        assert!(connection.poll_next_inbound(&mut cx).is_pending());
+        assert_eq!(line.writes(), [HEADER]);
         // As much as goes into one record, and what is longer: that is not copied for it.
         for (messages, writes) in [(&[3, 5][..], &[2 * HEADER + 8][..]), (&[MOST_BYTES], &[HEADER, MOST_BYTES])] {
             for message in messages {
