@@ -4,9 +4,9 @@
 //! on. It knows nothing of chunks, manifests or the store, and reads and writes no byte of a transfer. Its public face
 //! shows no type of libp2p. One task owns the swarm (`driver`); the handle talks to it through a bounded queue.
 //!
-//! Where to look: `transport` for what carries connections, `behaviour` for the protocols, `driver` for the
-//! task, `records` and `announce` for the DHT's records, `stranger` for whether others find them, `discovery` for how
-//! others are found, `streams` and `connect` for how a stream comes to be.
+//! Where to look: `transport`, `muxer` and `gather` for what carries connections, `behaviour` for the protocols,
+//! `driver` for the task, `records` and `announce` for the DHT's records, `stranger` for whether others find them,
+//! `discovery` for how others are found, `streams` and `connect` for how a stream comes to be.
 
 mod address;
 mod announce;
