@@ -5,18 +5,18 @@ use std::time::Duration;
 /// How the store spends memory and when it commits. The defaults are the measured ones of `docs/decisions/0002`.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// A commit group is written once it holds this many bytes (default 3 MiB). Larger groups mean fewer syncs and
+    /// A commit group is written once it holds this many bytes (default 2 MiB). Larger groups mean fewer syncs and
     /// more memory: each writer keeps 2.5 times this in its cache.
     pub group_bytes: usize,
     /// … or once its first object has waited this long (default 200 ms), which bounds how long an object that comes
     /// alone is not yet durable.
     pub group_delay: Duration,
-    /// Segments open for append, each with a thread of its own (default 3): one copies while the others wait for the
-    /// disk.
+    /// Segments open for append, each with a thread of its own (default 6): a thread waits for the disk for two thirds
+    /// of its time, and others copy meanwhile.
     pub writers: usize,
     /// Payload a segment takes before it is sealed (default 1,008 MiB, which keeps its file under 1 GiB).
     pub segment_bytes: u64,
-    /// Bytes handed in and not yet copied into a segment (default 2 groups); beyond that, putting waits.
+    /// Bytes handed in and not yet copied into a segment (default 3 groups); beyond that, putting waits.
     pub queue_bytes: usize,
     /// Cache of the index (default 8 MiB): lookups beyond it go to the system's page cache.
     pub index_cache_bytes: usize,
@@ -27,24 +27,24 @@ pub struct StoreConfig {
     /// Most bytes of the disk that the home may take, in blocks and with everything in it (default: no limit). Segments
     /// then have at most a sixteenth of it, and contents that nobody pinned go when it is reached.
     pub quota: Option<u64>,
-    /// Groups between two durable commits of the index (default 21): what an unclean end makes the next start replay.
+    /// Groups between two durable commits of the index (default 32): what an unclean end makes the next start replay.
     pub index_commit_groups: u32,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        let group_bytes = 3 << 20;
+        let group_bytes = 2 << 20;
         Self {
             group_bytes,
             group_delay: Duration::from_millis(200),
-            writers: 3,
+            writers: 6,
             segment_bytes: 1008 << 20,
-            queue_bytes: 2 * group_bytes,
+            queue_bytes: 3 * group_bytes,
             index_cache_bytes: 8 << 20,
             segment_cache_bytes: 1 << 20,
             open_segments: 8,
             quota: None,
-            index_commit_groups: 21,
+            index_commit_groups: 32,
         }
     }
 }
@@ -60,7 +60,7 @@ impl StoreConfig {
         Self {
             group_bytes,
             segment_bytes: self.segment_bytes.min(segment_bytes),
-            queue_bytes: self.queue_bytes.min(2 * group_bytes),
+            queue_bytes: self.queue_bytes.min(3 * group_bytes),
             ..self.clone()
         }
     }
