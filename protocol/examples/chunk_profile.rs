@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs, io, process};
 
-use shoal_protocol::chunker::{Chunker, LARGE_FILE_BYTES, Profile};
+use shoal_protocol::chunker::{LARGE_FILE_BYTES, Profile};
 use shoal_protocol::hash::ChunkId;
 
 const KIB: u32 = 1024;
@@ -83,7 +83,7 @@ fn report(old: &[Vec<u8>], new: &[Vec<u8>]) {
     for (name, profile) in profiles() {
         let held: HashMap<ChunkId, u32> = chunks_of(old, profile).collect();
         let start = Instant::now();
-        let cuts: u64 = new.iter().map(|run| cuts_of(run, profile).count() as u64).sum();
+        let cuts: u64 = new.iter().map(|run| profile.cut(run).count() as u64).sum();
         let seconds = start.elapsed().as_secs_f64();
         let (mut fresh, mut seen) = ((0u64, 0u64), HashMap::new());
         let (mut squares, mut at_max) = (0u128, 0u64);
@@ -109,26 +109,9 @@ fn report(old: &[Vec<u8>], new: &[Vec<u8>]) {
     }
 }
 
-/// The lengths of the chunks of a run.
-fn cuts_of(run: &[u8], profile: Profile) -> impl Iterator<Item = usize> {
-    let mut chunker = Chunker::with_profile(profile);
-    let mut rest = run;
-    std::iter::from_fn(move || {
-        let len = chunker.next_cut(rest).unwrap_or(rest.len());
-        rest = rest.get(len..)?;
-        (len > 0).then_some(len)
-    })
-}
-
 fn chunks_of(runs: &[Vec<u8>], profile: Profile) -> impl Iterator<Item = (ChunkId, u32)> {
-    runs.iter().flat_map(move |run| {
-        let mut rest = run.as_slice();
-        cuts_of(run, profile).filter_map(move |len| {
-            let (chunk, behind) = rest.split_at_checked(len)?;
-            rest = behind;
-            Some((ChunkId::of(chunk), len as u32))
-        })
-    })
+    let chunks = runs.iter().flat_map(move |run| profile.cut(run));
+    chunks.map(|chunk| (ChunkId::of(chunk), chunk.len() as u32))
 }
 
 /// The runs of a file or folder: all small files as one, each large file by itself.

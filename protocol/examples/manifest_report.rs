@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 use std::{env, fs, process};
 
-use shoal_protocol::chunker::Chunker;
+use shoal_protocol::chunker::{Candidates, Cutter};
 use shoal_protocol::hash::{ChunkId, NodeId};
 use shoal_protocol::manifest::{
     ContentKind, EncodedNode, Entry, EntryKind, EntryPath, Layout, ManifestBuilder, Root, Target,
@@ -127,7 +127,9 @@ fn is_small(stream: &std::ops::Range<u64>) -> bool {
 /// An open run and its open chunk.
 #[derive(Default)]
 struct Run {
-    chunker: Chunker,
+    cutter: Cutter,
+    /// The last bytes that were read, on which the next candidates depend.
+    before: Vec<u8>,
     open: Vec<u8>,
 }
 
@@ -137,18 +139,23 @@ impl Run {
         let mut buffer = vec![0; 1 << 20];
         loop {
             let read = file.read(&mut buffer)?;
-            let Some(mut rest) = buffer.get(..read).filter(|rest| !rest.is_empty()) else { return Ok(()) };
-            while let Some((head, behind)) = self.chunker.next_cut(rest).and_then(|len| rest.split_at_checked(len)) {
+            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { return Ok(()) };
+            let mut rest = piece;
+            for part in self.cutter.cut(&Candidates::of(&self.before, piece)) {
+                let (head, behind) = rest.split_at_checked(part).unwrap_or_default();
                 self.open.extend_from_slice(head);
                 self.push(builder, report)?;
                 rest = behind;
             }
             self.open.extend_from_slice(rest);
+            self.before.extend_from_slice(piece);
+            self.before.drain(..self.before.len().saturating_sub(Candidates::REACH_BYTES));
         }
     }
 
     fn end(&mut self, builder: &mut ManifestBuilder, report: &mut Report) -> io::Result<()> {
-        if self.chunker.finish() > 0 { self.push(builder, report) } else { Ok(()) }
+        self.before.clear();
+        if self.cutter.finish() > 0 { self.push(builder, report) } else { Ok(()) }
     }
 
     fn push(&mut self, builder: &mut ManifestBuilder, report: &mut Report) -> io::Result<()> {

@@ -5,7 +5,7 @@
 mod support;
 
 use proptest::prelude::*;
-use shoal_protocol::chunker::{Candidates, Chunker, Cutter, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Profile};
+use shoal_protocol::chunker::{Candidates, Cutter, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Profile};
 use support::{chunks_of, noise};
 
 /// The definition of docs/format.md, word for word and slowly.
@@ -40,44 +40,21 @@ fn cuts(run: &[u8]) -> Vec<usize> {
 
 /// Cuts of a run that comes in pieces of these lengths, over and over.
 fn cuts_in_pieces(run: &[u8], pieces: &[usize]) -> Vec<usize> {
-    let (mut chunker, mut lengths, mut open) = (Chunker::new(), Vec::new(), 0);
-    for (_, mut piece) in split(run, pieces) {
-        while let Some(len) = chunker.next_cut(piece) {
-            lengths.push(open + len);
-            open = 0;
-            piece = &piece[len..];
-        }
-        open += piece.len();
-        assert_eq!(chunker.open_bytes() as usize, open);
-    }
-    lengths.extend(Some(chunker.finish() as usize).filter(|&len| len > 0));
-    lengths
-}
-
-/// Lengths of the pieces, over and over, into which a run is split.
-fn split<'a>(run: &'a [u8], pieces: &'a [usize]) -> impl Iterator<Item = (usize, &'a [u8])> {
-    let (mut pieces, mut at) = (pieces.iter().cycle(), 0);
-    std::iter::from_fn(move || {
-        let rest = run.get(at..).filter(|rest| !rest.is_empty())?;
-        let piece = &rest[..(*pieces.next()?).clamp(1, rest.len())];
-        at += piece.len();
-        Some((at - piece.len(), piece))
-    })
-}
-
-/// The same, the places where chunks may end found for each piece by itself.
-fn cuts_among_candidates(run: &[u8], pieces: &[usize]) -> Vec<usize> {
     let (mut cutter, mut lengths, mut open) = (Cutter::default(), Vec::new(), 0);
-    for (at, piece) in split(run, pieces) {
+    let (mut sizes, mut at) = (pieces.iter().cycle(), 0);
+    while at < run.len() {
+        let end = run.len().min(at + sizes.next().unwrap());
         let before = &run[at.saturating_sub(Candidates::REACH_BYTES)..at];
-        let parts = cutter.cut(&Candidates::of(before, piece));
-        let behind = piece.len() - parts.iter().sum::<usize>();
+        let parts = cutter.cut(&Candidates::of(before, &run[at..end]));
+        let behind = end - at - parts.iter().sum::<usize>();
         for part in parts {
             lengths.push(open + part);
             open = 0;
         }
         open += behind;
+        at = end;
     }
+    assert_eq!(cutter.finish(), open);
     lengths.extend(Some(open).filter(|&len| len > 0));
     lengths
 }
@@ -93,7 +70,6 @@ fn cuts_are_those_of_the_definition() {
     for run in runs {
         let cuts = cuts(&run);
         assert_eq!(cuts, cuts_by_definition(&run));
-        assert_eq!(cuts, cuts_among_candidates(&run, &[run.len()]));
         assert_eq!(cuts.iter().sum::<usize>(), run.len());
     }
 }
@@ -107,9 +83,7 @@ fn lengths_keep_their_bounds_at_the_edges() {
             let expected: Vec<_> =
                 std::iter::repeat_n(max, len / max).chain(Some(len % max).filter(|&l| l > 0)).collect();
             if len <= max + 1 || value == 0 {
-                let run = vec![value; len];
-                assert_eq!(cuts(&run), expected, "{len} x {value}");
-                assert_eq!(cuts_among_candidates(&run, &[len]), expected, "{len} x {value}");
+                assert_eq!(cuts(&vec![value; len]), expected, "{len} x {value}");
             }
         }
     }
@@ -128,11 +102,13 @@ fn an_insertion_moves_only_its_neighbourhood() {
 #[test]
 fn a_finished_run_leaves_nothing_behind() {
     let run = noise("again", 1_000_000);
-    let mut chunker = Chunker::new();
-    assert_eq!(chunker.next_cut(&run[..1000]), None);
-    assert_eq!(chunker.finish(), 1000);
-    assert_eq!(chunker.finish(), 0);
-    assert_eq!(chunker.next_cut(&run), Some(cuts(&run)[0]));
+    let mut cutter = Cutter::default();
+    assert_eq!(cutter.cut(&Candidates::of(&[], &run[..1000])), []);
+    assert_eq!(cutter.finish(), 1000);
+    assert_eq!(cutter.finish(), 0);
+    let parts = cutter.cut(&Candidates::of(&[], &run));
+    assert_eq!(parts, cuts(&run)[..parts.len()]);
+    assert!(!parts.is_empty());
 }
 
 proptest! {
@@ -148,7 +124,6 @@ proptest! {
         let run = [noise(&label, len / 2), vec![0; zeros], noise(&label, len / 2)].concat();
         let whole = cuts(&run);
         prop_assert_eq!(&cuts_in_pieces(&run, &pieces), &whole);
-        prop_assert_eq!(&cuts_among_candidates(&run, &pieces), &whole);
         let Some((_, all_but_last)) = whole.split_last() else { return Ok(()) };
         prop_assert!(all_but_last.iter().all(|&cut| (MIN_CHUNK_BYTES as usize..=MAX_CHUNK_BYTES as usize).contains(&cut)));
     }
@@ -158,5 +133,4 @@ proptest! {
 fn byte_by_byte_is_the_same_too() {
     let run = noise("byte by byte", 1_200_000);
     assert_eq!(cuts_in_pieces(&run, &[1]), cuts(&run));
-    assert_eq!(cuts_among_candidates(&run, &[1]), cuts(&run));
 }

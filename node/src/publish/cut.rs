@@ -35,11 +35,8 @@ impl OpenChunk {
         let mut chunks: Vec<Bytes> = parts.map(|part| self.end(rest.split_to(part))).collect();
         if !piece.ends_run {
             self.bytes.extend_from_slice(&rest);
-        } else {
-            self.cutter.finish();
-            if !rest.is_empty() || !self.bytes.is_empty() {
-                chunks.push(self.end(rest));
-            }
+        } else if self.cutter.finish() > 0 {
+            chunks.push(self.end(rest));
         }
         Cut { chunks, origin }
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use shoal_protocol::chunker::Chunker;
+use shoal_protocol::chunker::Profile;
 use shoal_protocol::hash::{ChunkId, ContentHash, NodeId};
 use shoal_protocol::manifest::{
     ChunkLeaf, ChunkRow, ChunkWalk, ContentKind, Entry, EntryKind, EntryPath, EntryWalk, Finished, Layout,
@@ -41,14 +41,7 @@ pub fn symlink(at: &str, target: &str) -> Entry {
 
 /// The chunks of a run.
 pub fn chunks_of(run: &[u8]) -> Vec<ChunkRow> {
-    let mut chunker = Chunker::new();
-    let (mut rest, mut rows) = (run, Vec::new());
-    while !rest.is_empty() {
-        let len = chunker.next_cut(rest).unwrap_or(rest.len());
-        rows.push(ChunkRow { id: ChunkId::of(&rest[..len]), len: len as u32 });
-        rest = &rest[len..];
-    }
-    rows
+    Profile::V1.cut(run).map(|chunk| ChunkRow { id: ChunkId::of(chunk), len: chunk.len() as u32 }).collect()
 }
 
 /// Chunk rows that stand for no bytes: enough for tests of trees.

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 
 use bytes::Bytes;
-use shoal_protocol::chunker::Chunker;
+use shoal_protocol::chunker::Profile;
 use shoal_protocol::hash::{ChunkId, ContentHash, NodeId};
 use shoal_protocol::manifest::{BuildError, ContentKind, Entry, EntryKind, EntryPath, ManifestBuilder, Root, Target};
 use shoal_testnet::tree::{Item, Tree};
@@ -29,7 +29,7 @@ impl Served {
     /// # Errors
     /// None for what fits in memory; the builder's type says more.
     pub fn file(bytes: &[u8]) -> Result<Self, BuildError> {
-        Self::build(ManifestBuilder::new(ContentKind::File), cut(bytes))
+        Self::build(ManifestBuilder::new(ContentKind::File), cut(bytes).collect())
     }
 
     /// A folder as a node would describe it: the stream is all small files in the order of their paths, then all
@@ -96,17 +96,6 @@ fn is_file(entry: &Entry) -> bool {
 }
 
 /// The chunks of one run of bytes.
-fn cut(bytes: &[u8]) -> Vec<Bytes> {
-    let mut chunks = Vec::new();
-    let mut chunker = Chunker::new();
-    let mut rest = bytes;
-    // The whole run is there at once, so a cut counts from where the last one was.
-    while let Some((chunk, after)) = chunker.next_cut(rest).and_then(|count| rest.split_at_checked(count)) {
-        chunks.push(Bytes::copy_from_slice(chunk));
-        rest = after;
-    }
-    if chunker.finish() > 0 {
-        chunks.push(Bytes::copy_from_slice(rest));
-    }
-    chunks
+fn cut(run: &[u8]) -> impl Iterator<Item = Bytes> {
+    Profile::V1.cut(run).map(Bytes::copy_from_slice)
 }
