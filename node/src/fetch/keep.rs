@@ -18,7 +18,7 @@ use crate::store::{FileNumber, FileStamp, Hold, InPlaceWriter, KeptChunk, NewFil
 
 /// Bytes after which a group is made durable, if the one before it is: what a crash costs a fetch that goes on, at
 /// most twice.
-const GROUP_BYTES: u64 = 8 << 20;
+const GROUP_BYTES: u64 = 4 << 20;
 /// Bytes beyond which the writer waits for the disk.
 const MOST_BYTES: u64 = 256 << 20;
 /// How long something written waits for more.
