@@ -9,7 +9,8 @@
 //! Everything here enters content hashes and is **frozen**: the table, the masks and the lengths have test vectors.
 //!
 //! [`Candidates`] says where in a piece of a run chunks may end, which several threads can look for in pieces of their
-//! own; a [`Cutter`] then goes through them in order and chooses. [`Profile::cut`] does both for a run that is in memory.
+//! own; a [`Cutter`] then goes through them in order and chooses. [`Profile::cut`] does both for a run that is in
+//! memory.
 //!
 //! This module neither reads files nor hashes chunks; what runs are (one for all small files, one for each large
 //! file) is told by [`crate::manifest`].
@@ -31,8 +32,8 @@ pub const MAX_CHUNK_BYTES: u32 = Profile::V1.max;
 /// folder. Smaller files share one run, and with it chunks.
 pub const LARGE_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The lengths and masks that chunks are cut by. Contents are made with [`Profile::V1`] only; others exist so that the choice
-/// can be measured (`cargo run --release -p shoal-protocol --example chunk_profile`).
+/// The lengths and masks that chunks are cut by. Contents are made with [`Profile::V1`] only; others exist so that the
+/// choice can be measured (`cargo run --release -p shoal-protocol --example chunk_profile`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
     /// No chunk is shorter, except the last one of a run; at least 64.

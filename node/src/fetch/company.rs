@@ -59,8 +59,8 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Peers will be needed, whatever the store has: they are dialled before it is asked. One that answers soon brings the
-    /// beginning, and nothing of that has to be looked for.
+    /// Peers will be needed, whatever the store has: they are dialled before it is asked. One that answers soon brings
+    /// the beginning, and nothing of that has to be looked for.
     pub(super) async fn ask_first(&mut self) -> Result<(), FetchError> {
         self.peers.dial(true);
         if self.peers.dialling() > 0
