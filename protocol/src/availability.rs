@@ -4,12 +4,14 @@
 //! a peer holds ([`Availability`]). Memory follows what was said, never what was merely claimed: runs cost a few bytes
 //! however long they are, and a set keeps to its bound of pages. Nothing here knows the chunks' ids or lengths.
 
+mod page;
 mod runs;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use page::{PAGE_CHUNKS, PAGE_WORDS, Page};
 pub use runs::{ChunkIndex, ChunkRange, push_index};
 
 /// What a peer says of a run of chunks at once.
@@ -40,15 +42,10 @@ impl AvailabilityPart {
     }
 }
 
-/// Chunks in a page.
-const PAGE_CHUNKS: u64 = 4096;
-const PAGE_WORDS: usize = (PAGE_CHUNKS / 64) as usize;
 /// Pages that are neither empty nor full, before the chunk count is known: 8 Mi chunks, 1 MiB.
 const UNCOUNTED_PAGES: usize = 2048;
 /// Chunks in a bitmap part at most: 64 KiB of bitmap.
 pub const MAX_BITMAP_CHUNKS: u64 = 64 * 1024 * 8;
-
-type Page = Box<[u64; PAGE_WORDS]>;
 
 /// A set of chunks: what a peer holds of one manifest.
 ///
@@ -93,14 +90,14 @@ impl Availability {
         self.pages.retain(|page, _| *page <= last_page);
         if let Some(bits) = self.pages.get_mut(&last_page) {
             for at in (count % PAGE_CHUNKS)..PAGE_CHUNKS {
-                clear(bits, at);
+                page::clear(bits, at);
             }
             if bits.iter().all(|word| *word == 0) {
                 self.pages.remove(&last_page);
             }
         }
         let full: u64 = self.full.iter().map(|(start, end)| (end - start) * PAGE_CHUNKS).sum();
-        self.held = full + self.pages.values().map(ones).sum::<u64>();
+        self.held = full + self.pages.values().map(page::ones).sum::<u64>();
     }
 
     /// Whether the chunk is in the set.
@@ -125,6 +122,20 @@ impl Availability {
         let at = first % PAGE_CHUNKS;
         let word = self.pages.get(&page).and_then(|bits| bits.get((at / 64) as usize));
         word.map_or(0, |word| (word >> (at % 64)) as u16)
+    }
+
+    /// Whether any chunk is in both sets.
+    pub fn meets(&self, other: &Self) -> bool {
+        let is_shared = |page: &u64, bits: &Page| match other.pages.get(page) {
+            Some(words) => page::meet(bits, words),
+            None => other.page_is_full(*page),
+        };
+        let is_met = |start: u64, end: u64| {
+            other.pages.range(start..end).next().is_some()
+                || other.full.range(..end).next_back().is_some_and(|(_, until)| *until > start)
+        };
+        self.pages.iter().any(|(page, bits)| is_shared(page, bits))
+            || self.full.iter().any(|(start, end)| is_met(*start, *end))
     }
 
     /// Whether the set is empty.
@@ -167,7 +178,7 @@ impl Availability {
                 for (at, bytes) in bits.chunks(8).enumerate() {
                     let offset = at as u64 * 64;
                     let word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-                    let word = word & below(part.count.saturating_sub(offset));
+                    let word = word & page::below(part.count.saturating_sub(offset));
                     let start = part.start.0.saturating_add(offset);
                     let shift = start % 64;
                     self.insert_word(start / 64, word << shift);
@@ -180,7 +191,7 @@ impl Availability {
     /// Adds those of the 64 chunks from `number` × 64 whose bit is set; gives those that were not in the set before.
     fn insert_word(&mut self, number: u64, word: u64) -> u64 {
         let count = self.count.unwrap_or(u64::MAX);
-        let word = word & below(count.saturating_sub(number.saturating_mul(64)));
+        let word = word & page::below(count.saturating_sub(number.saturating_mul(64)));
         if word == 0 {
             0
         } else {
@@ -190,15 +201,14 @@ impl Availability {
 
     /// Takes one chunk out.
     pub fn remove(&mut self, index: ChunkIndex) {
-        let page = index.0 / PAGE_CHUNKS;
+        let (page, at) = (index.0 / PAGE_CHUNKS, index.0 % PAGE_CHUNKS);
         self.unfill(page);
-        if let Some(bits) = self.pages.get_mut(&page) {
-            let before = ones(bits);
-            clear(bits, index.0 % PAGE_CHUNKS);
-            self.held -= before - ones(bits);
-            if bits.iter().all(|word| *word == 0) {
-                self.pages.remove(&page);
-            }
+        let Some(bits) = self.pages.get_mut(&page) else { return };
+        let Some(word) = bits.get_mut((at / 64) as usize) else { return };
+        let before = std::mem::replace(word, *word & !(1 << (at % 64)));
+        self.held -= u64::from(before != *word);
+        if *word == 0 && bits.iter().all(|word| *word == 0) {
+            self.pages.remove(&page);
         }
     }
 
@@ -222,7 +232,7 @@ impl Availability {
                 }
                 _ => {
                     if let Some((page, bits)) = pages.next() {
-                        push_page(&mut parts, *page, bits);
+                        page::push(&mut parts, *page, bits);
                     }
                 }
             }
@@ -267,24 +277,26 @@ impl Availability {
         let base = page * PAGE_CHUNKS;
         for at in (start - base) / 64..=(end - 1 - base) / 64 {
             let first = base + at * 64;
-            self.set_word(page, at as usize, below(end - first) & !below(start.saturating_sub(first)));
+            self.set_word(page, at as usize, page::below(end - first) & !page::below(start.saturating_sub(first)));
         }
     }
 
     /// Adds the bits of a word of a page; gives those that were not set before.
     fn set_word(&mut self, page: u64, at: usize, bits: u64) -> u64 {
-        if !self.pages.contains_key(&page) {
-            if self.page_is_full(page) || self.pages.len() >= self.page_limit() {
-                return 0;
+        let (news, is_full) = match self.pages.get_mut(&page) {
+            Some(words) => page::set(words, at, bits),
+            None => {
+                if self.page_is_full(page) || self.pages.len() >= self.page_limit() {
+                    return 0;
+                }
+                let mut words = Box::new([0; PAGE_WORDS]);
+                let set = page::set(&mut words, at, bits);
+                self.pages.insert(page, words);
+                set
             }
-            self.pages.insert(page, Box::new([0; PAGE_WORDS]));
-        }
-        let Some(words) = self.pages.get_mut(&page) else { return 0 };
-        let Some(word) = words.get_mut(at) else { return 0 };
-        let news = bits & !*word;
-        *word |= bits;
+        };
         self.held += u64::from(news.count_ones());
-        if *word == u64::MAX && words.iter().all(|word| *word == u64::MAX) {
+        if is_full {
             self.fill_pages(page, page + 1);
         }
         news
@@ -301,7 +313,7 @@ impl Availability {
         let mut fresh = (end - start) * PAGE_CHUNKS - before - within;
         let covered: Vec<u64> = self.pages.range(start..end).map(|(page, _)| *page).collect();
         for page in covered {
-            fresh -= self.pages.remove(&page).map_or(0, |bits| ones(&bits));
+            fresh -= self.pages.remove(&page).map_or(0, |bits| page::ones(&bits));
         }
         self.held += fresh;
         let (mut start, mut end) = (start, end);
@@ -334,53 +346,6 @@ impl Availability {
             self.full.insert(page + 1, end);
         }
         self.pages.insert(page, Box::new([u64::MAX; PAGE_WORDS]));
-    }
-}
-
-/// Appends a page held in part: a page that is one run from its start as `All`, another as a bitmap, and joined with
-/// the part before it where that is of the same form and ends where the page begins.
-fn push_page(parts: &mut Vec<AvailabilityPart>, page: u64, bits: &Page) {
-    let start = page * PAGE_CHUNKS;
-    let held = ones(bits);
-    let run = bits
-        .iter()
-        .position(|word| *word != u64::MAX)
-        .map_or(PAGE_CHUNKS, |at| at as u64 * 64 + bits.get(at).map_or(0, |word| u64::from(word.trailing_ones())));
-    let before = parts.last_mut().filter(|last| last.end() == start);
-    if run == held {
-        match before {
-            Some(AvailabilityPart { count, chunks: PartChunks::All, .. }) => *count += run,
-            _ => parts.push(AvailabilityPart { start: ChunkIndex(start), count: run, chunks: PartChunks::All }),
-        }
-        return;
-    }
-    let encoded = bits.iter().flat_map(|word| word.to_le_bytes());
-    if let Some(AvailabilityPart { count, chunks: PartChunks::Bitmap(bitmap), .. }) = before
-        && *count < MAX_BITMAP_CHUNKS
-    {
-        *bitmap = bitmap.iter().copied().chain(encoded).collect();
-        *count += PAGE_CHUNKS;
-        return;
-    }
-    parts.push(AvailabilityPart {
-        start: ChunkIndex(start),
-        count: PAGE_CHUNKS,
-        chunks: PartChunks::Bitmap(encoded.collect()),
-    });
-}
-
-/// A word whose lowest `count` bits are set, at most all.
-const fn below(count: u64) -> u64 {
-    if count < 64 { (1 << count) - 1 } else { u64::MAX }
-}
-
-fn ones(bits: &Page) -> u64 {
-    bits.iter().map(|word| u64::from(word.count_ones())).sum()
-}
-
-fn clear(bits: &mut Page, at: u64) {
-    if let Some(word) = bits.get_mut((at / 64) as usize) {
-        *word &= !(1 << (at % 64));
     }
 }
 

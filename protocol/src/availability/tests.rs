@@ -84,6 +84,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn sets_meet_where_plain_ones_do(
+        steps in prop::collection::vec((step(), any::<bool>()), 0..12), removed in prop::collection::vec(0u64..20_000, 0..40),
+    ) {
+        let mut sets = [Availability::new(20_000), Availability::new(u64::MAX)];
+        let mut models = [BTreeSet::new(), BTreeSet::new()];
+        for (step, which) in &steps {
+            apply(&mut sets[usize::from(*which)], &mut models[usize::from(*which)], step);
+        }
+        models[0].retain(|index| *index < 20_000);
+        // What both have goes, but for a few: to meet in one chunk counts, too.
+        let shared: Vec<u64> = models[0].intersection(&models[1]).copied().collect();
+        prop_assert_eq!(sets[0].meets(&sets[1]), !shared.is_empty());
+        for index in shared.iter().filter(|index| !removed.contains(index)) {
+            sets[0].remove(ChunkIndex(*index));
+            models[0].remove(index);
+        }
+        let meets = !models[0].is_disjoint(&models[1]);
+        prop_assert_eq!((sets[0].meets(&sets[1]), sets[1].meets(&sets[0])), (meets, meets));
+    }
+}
+
 #[test]
 fn all_that_can_be_numbered_is_counted_once() {
     let mut set = Availability::default();

@@ -11,7 +11,7 @@ use super::config::Order;
 use super::holding::Holding;
 use super::places::Places;
 use super::slots::SlotSet;
-use crate::availability::ChunkIndex;
+use crate::availability::{Availability, ChunkIndex};
 
 /// Chunks in a group.
 pub(super) const GROUP: u64 = 16;
@@ -21,9 +21,10 @@ const LEVELS: usize = 16;
 /// The sessions that have been asked for a chunk: two at most.
 pub(super) type Copies = [Option<SessionId>; 2];
 
-/// What is looked at of each group that may have something for a session: all groups of a fetch in a few lines of a
+/// What is looked at whenever a session comes to hold something of a group, or may be asked for it: half a line of a
 /// processor's cache.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(align(32))]
 struct Group {
     number: u64,
     missing: u16,
@@ -31,14 +32,10 @@ struct Group {
     unassigned: u16,
     /// The level that lists this group, while something is unassigned.
     level: Option<u8>,
+    /// How many sessions that hold only a part of the manifest hold each missing chunk: 255 at most, far beyond what
+    /// levels tell apart. Those that hold all of it count for every chunk alike, so they make none rarer.
+    holders: [u8; GROUP as usize],
 }
-
-/// How many sessions that hold only a part of the manifest hold each missing chunk. Those that hold all of it count for
-/// every chunk alike, so they make none rarer. This is what changes whenever a session comes to hold something: it lies
-/// in one line of the cache.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(align(32))]
-struct Holders([u16; GROUP as usize]);
 
 /// What is looked at only when a chunk is asked for, or comes.
 #[derive(Debug, Clone, Default)]
@@ -48,18 +45,18 @@ struct Details {
 }
 
 /// What is known and wanted of the manifest's chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ChunkTable {
     groups: Vec<Group>,
-    /// Both: those of the group at the same slot.
-    holders: Vec<Holders>,
+    /// Those of the group at the same slot.
     details: Vec<Details>,
     free: Vec<usize>,
     by_number: Places,
     levels: [SlotSet; LEVELS],
     pub(super) missing_chunks: u64,
     pub(super) missing_bytes: u64,
-    pub(super) unassigned_chunks: u64,
+    /// Those missing that nobody has been asked for, once more: whether a session has any of them is asked most often.
+    unassigned: Availability,
     pub(super) layout_chunks: u64,
     pub(super) layout_bytes: u64,
     layout_end: u64,
@@ -74,6 +71,23 @@ pub(super) struct Entered {
 }
 
 impl ChunkTable {
+    pub(super) fn new() -> Self {
+        Self {
+            groups: Vec::new(),
+            details: Vec::new(),
+            free: Vec::new(),
+            by_number: Places::default(),
+            levels: Default::default(),
+            missing_chunks: 0,
+            missing_bytes: 0,
+            // Whatever comes into the table is counted.
+            unassigned: Availability::new(u64::MAX),
+            layout_chunks: 0,
+            layout_bytes: 0,
+            layout_end: 0,
+        }
+    }
+
     /// Takes in layout; gives what of it is missing.
     pub(super) fn add(&mut self, first: u64, lens: &[u32], held: &dyn Fn(usize) -> bool) -> Vec<Entered> {
         let mut entered: Vec<Entered> = Vec::new();
@@ -101,8 +115,8 @@ impl ChunkTable {
                 details.copies[at] = Copies::default();
                 details.lens[at] = *len;
                 self.missing_chunks += 1;
-                self.unassigned_chunks += 1;
                 self.missing_bytes += u64::from(*len);
+                self.unassigned.insert(ChunkIndex(index));
             }
         }
         entered.iter().for_each(|group| self.relevel(group.slot));
@@ -117,14 +131,11 @@ impl ChunkTable {
         let slot = self.free.pop().unwrap_or(self.groups.len());
         if slot == self.groups.len() {
             self.groups.push(Group::default());
-            self.holders.push(Holders::default());
             self.details.push(Details::default());
         }
-        if let (Some(group), Some(holders), Some(details)) =
-            (self.groups.get_mut(slot), self.holders.get_mut(slot), self.details.get_mut(slot))
-        {
+        if let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) {
             *group = Group { number, ..Group::default() };
-            (*holders, *details) = Default::default();
+            *details = Details::default();
         }
         self.by_number.insert(number, slot);
         slot
@@ -147,6 +158,11 @@ impl ChunkTable {
     /// Chunks from the first group with something missing to the end of the layout.
     pub(super) fn span_chunks(&self) -> u64 {
         self.by_number.first().map_or(0, |first| self.layout_end.saturating_sub(first * GROUP))
+    }
+
+    /// How many of those missing nobody has been asked for.
+    pub(super) const fn unassigned_chunks(&self) -> u64 {
+        self.unassigned.len()
     }
 
     pub(super) fn is_missing(&self, index: ChunkIndex) -> bool {
@@ -181,7 +197,7 @@ impl ChunkTable {
         group.unassigned &= !bit;
         let done = group.missing == 0;
         if was_unassigned {
-            self.unassigned_chunks -= 1;
+            self.unassigned.remove(index);
             self.relevel(slot);
         }
         if done {
@@ -209,7 +225,7 @@ impl ChunkTable {
         *place = Some(session);
         if group.unassigned & bit != 0 {
             group.unassigned &= !bit;
-            self.unassigned_chunks -= 1;
+            self.unassigned.remove(index);
             self.relevel(slot);
         }
         true
@@ -233,7 +249,7 @@ impl ChunkTable {
             return false;
         }
         group.unassigned |= bit;
-        self.unassigned_chunks += 1;
+        self.unassigned.insert(index);
         self.relevel(slot);
         true
     }
@@ -241,6 +257,9 @@ impl ChunkTable {
     /// The group from which a session that holds this should be asked next: the rarest (random among equals), or the
     /// first.
     pub(super) fn choose(&self, holding: &Holding, order: Order, rng: &mut ChaCha8Rng) -> Option<usize> {
+        if !holding.meets(&self.unassigned) {
+            return None;
+        }
         if order == Order::Sequential {
             let mut slots = self.by_number.between(0, u64::MAX).map(|(slot, _)| slot);
             return slots.find(|slot| self.offer(*slot, holding) != 0);
@@ -264,7 +283,7 @@ impl ChunkTable {
     /// The rarest (or all, in order) of what the session can give of a group, first to last.
     pub(super) fn take_from(&self, slot: usize, holding: &Holding, order: Order) -> Vec<(ChunkIndex, u32)> {
         let offer = self.offer(slot, holding);
-        let (Some(Holders(holders)), Some(details)) = (self.holders.get(slot), self.details.get(slot)) else {
+        let (Some(Group { holders, .. }), Some(details)) = (self.groups.get(slot), self.details.get(slot)) else {
             return Vec::new();
         };
         let first = self.number(slot) * GROUP;
@@ -288,21 +307,21 @@ impl ChunkTable {
 
     /// What a session holds of a group has changed. True if it can give something unassigned that it could not before.
     pub(super) fn holders_changed(&mut self, slot: usize, before: u16, after: u16) -> bool {
-        let group = self.group(slot);
-        let Some(Holders(holders)) = self.holders.get_mut(slot) else {
+        let Some(group) = self.groups.get_mut(slot) else {
             return false;
         };
         let (changed, unassigned) = ((before ^ after) & group.missing, group.unassigned);
         // Of what the level tells only that of the rarest counts: that of others may change as it likes.
-        let level = group.level.map_or(0, u16::from);
+        let level = group.level.unwrap_or(0);
         let mut is_rarest = false;
         let mut left = changed;
         while left != 0 {
             let at = left.trailing_zeros() as usize;
             left &= left - 1;
-            let counted = holders[at];
-            holders[at] = if after >> at & 1 == 1 { counted.saturating_add(1) } else { counted.saturating_sub(1) };
-            is_rarest |= counted.min(holders[at]) <= level && unassigned >> at & 1 == 1;
+            let counted = group.holders[at];
+            let counts = if after >> at & 1 == 1 { counted.saturating_add(1) } else { counted.saturating_sub(1) };
+            group.holders[at] = counts;
+            is_rarest |= counted.min(counts) <= level && unassigned >> at & 1 == 1;
         }
         let offers_more = after & !before & unassigned != 0;
         if is_rarest {
@@ -313,11 +332,11 @@ impl ChunkTable {
 
     /// Puts the group under the level of its rarest unassigned chunk.
     fn relevel(&mut self, slot: usize) {
-        let (Some(group), Some(Holders(holders))) = (self.groups.get_mut(slot), self.holders.get(slot)) else {
+        let Some(group) = self.groups.get_mut(slot) else {
             return;
         };
         let unassigned = (0..GROUP as usize).filter(|at| group.unassigned >> at & 1 == 1);
-        let level = unassigned.map(|at| holders[at]).min().map(|holders| holders.min(LEVELS as u16 - 1) as u8);
+        let level = unassigned.map(|at| group.holders[at]).min().map(|holders| holders.min(LEVELS as u8 - 1));
         let before = std::mem::replace(&mut group.level, level);
         if before == level {
             return;

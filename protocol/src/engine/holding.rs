@@ -49,6 +49,11 @@ impl Holding {
         self.full || self.availability.contains(index)
     }
 
+    /// Whether it holds any of these.
+    pub(super) fn meets(&self, chunks: &Availability) -> bool {
+        if self.full { !chunks.is_empty() } else { self.availability.meets(chunks) }
+    }
+
     /// What it holds of the group with this number.
     pub(super) fn mask(&self, number: u64) -> u16 {
         if self.full { u16::MAX } else { self.availability.sixteen(number * GROUP) }

@@ -101,7 +101,7 @@ impl Engine {
         Self {
             config,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            table: ChunkTable::default(),
+            table: ChunkTable::new(),
             sessions: SortedMap::default(),
             nodes: NodeWants::default(),
             chunk_count: None,
@@ -276,7 +276,7 @@ impl Engine {
             wasted_bytes: self.wasted_bytes,
             node_bytes: self.node_bytes,
             in_flight_bytes: self.in_flight_bytes,
-            unassigned_chunks: table.unassigned_chunks,
+            unassigned_chunks: table.unassigned_chunks(),
             wanted_nodes: self.nodes.len(),
             sessions: self.sessions.len(),
         }

@@ -80,7 +80,7 @@ impl Engine {
             .filter(|(id, other)| **id != thief && !other.queue.is_empty())
             .map(|(id, other)| (other.drain_time(usual, now), *id))
             .collect();
-        let retry = match (victims.is_empty(), self.table.unassigned_chunks) {
+        let retry = match (victims.is_empty(), self.table.unassigned_chunks()) {
             (true, _) => RETRY_IDLE,
             (false, 0) => RETRY,
             (false, _) => RETRY_EARLY,
