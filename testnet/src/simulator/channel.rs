@@ -74,6 +74,8 @@ pub(super) struct Channel {
     pub(super) stream: Stream,
     /// Whether it stands in the ring of the server's line.
     pub(super) is_lined_up: bool,
+    /// The client wants nothing of it any more, and the server does not know that yet.
+    pub(super) is_left: bool,
     /// Nothing passes: the two cannot reach each other.
     pub(super) is_cut: bool,
     /// The server's line may pass nothing of it before this.
@@ -111,6 +113,7 @@ impl Channel {
             path,
             stream: Stream::default(),
             is_lined_up: false,
+            is_left: false,
             is_cut: false,
             next_start: 0,
             unread: 0,
@@ -166,6 +169,13 @@ impl Channel {
     /// Whether the line may take something from it.
     pub(super) fn can_send(&mut self) -> bool {
         self.is_open() && !self.is_cut && self.transit < self.path.window && self.stream.first_waiting().is_some()
+    }
+
+    /// Keeps an item that has come ahead of what is on its way until its client works again.
+    pub(super) fn hold(&mut self, item: Item, bytes: u64) {
+        self.unread += 1;
+        self.transit += bytes;
+        self.stream.land_ahead(item, bytes);
     }
 
     /// Ends it; gives the bytes that were under way and are lost.

@@ -94,6 +94,6 @@ impl World {
     /// Bytes that left and neither came nor were lost: they are on their way, or there is an error in the simulator.
     pub(super) fn on_the_way(&self) -> u64 {
         let channels = self.channels.iter().filter(|channel| channel.is_open());
-        channels.map(|channel| channel.transit).sum()
+        channels.map(|channel| channel.transit).sum::<u64>() + self.told_bytes
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Event {
     Progress(u32),
     /// A message of a requester, by its place, has come.
     Request(u32),
+    /// News, by their place, have come to those whom they were for.
+    Told(u32),
     /// An attempt to open a channel is decided.
     Dialled(u32),
     /// The server's end of a channel learns that it is over.

@@ -151,7 +151,9 @@ impl World {
     /// The client ends a channel.
     pub(super) fn hang_up(&mut self, client: u32, number: u32, is_ban: bool) {
         let now = self.now;
-        let Some(server) = self.channels.get(number as usize).map(|channel| channel.server) else { return };
+        let Some(channel) = self.channels.get_mut(number as usize) else { return };
+        channel.is_left = true;
+        let server = channel.server;
         self.send_request(number, Request::Close, 0);
         if let Some(fetch) = self.peers.get_mut(client as usize).and_then(|peer| peer.fetch.as_mut()) {
             fetch.channels.remove(&number);
@@ -203,8 +205,9 @@ impl World {
         if let Item::Chunk { index, right } = item {
             return self.take_chunk(client, number, index, right);
         }
+        let is_followed = self.channels.get(number as usize).is_some_and(|channel| !channel.is_left);
         let Some(peer) = self.peers.get_mut(client as usize) else { return };
-        let Some(fetch) = peer.fetch.as_mut().filter(|fetch| fetch.channels.contains_key(&number)) else { return };
+        let Some(fetch) = peer.fetch.as_mut().filter(|_| is_followed) else { return };
         match item {
             Item::Accept { beginning, right } => {
                 fetch.channels.insert(number, Dial::Open);
@@ -260,9 +263,9 @@ impl World {
         let now = self.time();
         let (session, chunk) = (SessionId(number), ChunkIndex(u64::from(index)));
         let bytes = u64::from(self.content.len(u64::from(index)));
-        let Some(server) = self.channels.get(number as usize).map(|channel| channel.server) else { return };
+        let Some(channel) = self.channels.get_mut(number as usize) else { return };
         let Some(peer) = self.peers.get_mut(client as usize) else { return };
-        let Some(fetch) = peer.fetch.as_mut().filter(|fetch| fetch.channels.contains_key(&number)) else {
+        let Some(fetch) = peer.fetch.as_mut().filter(|_| !channel.is_left) else {
             peer.tally.wasted_bytes += bytes;
             return;
         };
@@ -277,12 +280,10 @@ impl World {
             fetch.engine.handle_bad_chunk(session, chunk, now);
         } else if fetch.engine.handle_chunk(session, chunk, length, now) == ChunkVerdict::New {
             peer.tally.kept_bytes += bytes;
-            if let Some(channel) = self.channels.get_mut(number as usize) {
-                if channel.kept_bytes == 0 {
-                    fetch.candidates.did_well(server);
-                }
-                channel.kept_bytes += bytes;
+            if channel.kept_bytes == 0 {
+                fetch.candidates.did_well(channel.server);
             }
+            channel.kept_bytes += bytes;
             match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
                 Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
                 Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),

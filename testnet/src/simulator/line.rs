@@ -68,6 +68,11 @@ impl Path {
         Self { delay, loss_millionths, most, window: u64::try_from(pipe).unwrap_or(u64::MAX) + BUFFER_BYTES }
     }
 
+    /// Whether anything can be lost on the way.
+    pub(super) const fn loses(&self) -> bool {
+        self.loss_millionths > 0
+    }
+
     /// Bytes of an item that are lost on the way and sent again.
     pub(super) fn lost_of(&self, bytes: u64, dice: &mut Dice) -> u64 {
         if self.loss_millionths == 0 {

@@ -33,6 +33,7 @@ mod serving;
 mod setup;
 mod store;
 mod stream;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod transfer;

@@ -114,10 +114,8 @@ impl World {
     /// A request has come to a server that works.
     pub(super) fn take_request(&mut self, server: u32, number: u32, request: Request) {
         let now = self.time();
-        let Some(peer) = self.peers.get_mut(server as usize) else { return };
-        if peer.presence == super::peer::Presence::Down || !peer.served.contains(&number) {
-            return;
-        }
+        let is_open = self.channels.get(number as usize).is_some_and(super::channel::Channel::is_open);
+        let Some(peer) = self.peers.get_mut(server as usize).filter(|_| is_open) else { return };
         match request {
             Request::Close => return self.server_gone(number),
             _ if peer.nature == Nature::Silent => return,
@@ -300,19 +298,6 @@ impl World {
         }
     }
 
-    /// Tells all who fetch from a peer of chunks that it holds by now.
-    pub(super) fn news(&mut self, server: u32, ranges: &[ChunkRange]) {
-        let Some(peer) = self.peers.get(server as usize) else { return };
-        let told: Vec<u32> = peer.served.iter().copied().collect();
-        for ranges in ranges.chunks(MAX_RANGES) {
-            let shared: std::sync::Arc<[ChunkRange]> = ranges.into();
-            let bytes = range_bytes(ranges.len());
-            for number in &told {
-                self.put(*number, Item::Have(shared.clone()), bytes, None);
-            }
-        }
-    }
-
     /// The server's end of a channel is over.
     pub(super) fn server_gone(&mut self, number: u32) {
         let now = self.time();
@@ -329,7 +314,7 @@ impl World {
 }
 
 /// Bytes of HAVE, WANT or CANCEL with so many runs: the frame's header, their number, and 12 for each.
-fn range_bytes(ranges: usize) -> u64 {
+pub(super) fn range_bytes(ranges: usize) -> u64 {
     5 + 2 + 12 * ranges as u64
 }
 

@@ -52,6 +52,18 @@ impl Stream {
         self.landed = self.left.min(self.landed + 1);
     }
 
+    /// An item lands that was not on its way with the others: behind those that have landed.
+    pub(super) fn land_ahead(&mut self, item: Item, bytes: u64) {
+        self.items.insert(self.landed, Framed { item, bytes, pace: None, last_byte: 0 });
+        self.landed += 1;
+        self.left += 1;
+    }
+
+    /// Whether there is nothing in it, on its way or waiting.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     pub(super) const fn has_landed(&self) -> bool {
         self.landed > 0
     }
@@ -103,5 +115,24 @@ mod tests {
         assert_eq!(stream.take().map(|framed| framed.bytes), Some(2));
         assert_eq!((bytes(stream.first_left()), stream.has_landed()), (Some(3), false));
         assert_eq!((stream.end(), stream.first_waiting().is_none(), stream.end()), (3, true, 0));
+    }
+
+    #[test]
+    fn what_lands_ahead_comes_before_what_is_on_its_way() {
+        let mut stream = Stream::default();
+        assert!(stream.is_empty());
+        (1..=3).for_each(|bytes| stream.put(Item::Busy { millis: 0 }, bytes, None));
+        stream.depart();
+        stream.land();
+        stream.depart();
+        stream.land_ahead(Item::Busy { millis: 0 }, 10);
+        stream.land_ahead(Item::Busy { millis: 0 }, 11);
+        assert_eq!(stream.first_waiting().map(|framed| framed.bytes), Some(3));
+        assert_eq!(stream.first_flying().map(|framed| framed.bytes), Some(2));
+        let mut taken = Vec::new();
+        while stream.has_landed() {
+            taken.extend(stream.take().map(|framed| framed.bytes));
+        }
+        assert_eq!((taken, stream.end()), (vec![1, 10, 11], 2));
     }
 }

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use shoal_protocol::availability::Availability;
 use shoal_protocol::serving::ServingPolicy;
 use shoal_protocol::wire::{RequesterMessage, ServerMessage};
+use slab::Slab;
 
 use super::SimulatorError;
 use super::channel::{Channel, Request};
@@ -20,6 +21,7 @@ use super::meeting::{Dht, Swarm};
 use super::peer::{Peer, Presence, Tally};
 use super::setup::{Fault, Holds, PeerSetup, Setup};
 use super::store::Store;
+use super::telling::Telling;
 use crate::report::Sample;
 
 /// How often it is noted how far everything is, in nanoseconds.
@@ -36,8 +38,10 @@ pub(super) struct World {
     pub(super) peers: Vec<Peer>,
     /// Every channel there ever was: numbers are never used twice.
     pub(super) channels: Vec<Channel>,
-    requests: Vec<Option<(u32, Request)>>,
-    free_requests: Vec<u32>,
+    requests: Slab<(u32, Request)>,
+    /// News on their way, and their bytes.
+    pub(super) tellings: Slab<Telling>,
+    pub(super) told_bytes: u64,
     pub(super) dice: Dice,
     pub(super) dht: Dht,
     pub(super) totals: Totals,
@@ -82,8 +86,9 @@ impl World {
             now: 0,
             events: Events::default(),
             channels: Vec::new(),
-            requests: Vec::new(),
-            free_requests: Vec::new(),
+            requests: Slab::new(),
+            tellings: Slab::new(),
+            told_bytes: 0,
             dice,
             dht: Dht::default(),
             totals: Totals::default(),
@@ -179,6 +184,7 @@ impl World {
             Event::Lands(channel) => self.lands(channel),
             Event::Progress(channel) => self.progress(channel),
             Event::Request(place) => self.request_came(place),
+            Event::Told(place) => self.told(place),
             Event::Dialled(channel) => self.dialled(channel),
             Event::ServerGone(channel) => self.server_gone(channel),
             Event::ClientGone(channel) => self.client_gone(channel),
@@ -276,25 +282,12 @@ impl World {
             client.tally.control_bytes += bytes;
         }
         self.totals.request_bytes += bytes;
-        let entry = Some((number, request));
-        let place = match self.free_requests.pop() {
-            Some(place) => {
-                if let Some(free) = self.requests.get_mut(place as usize) {
-                    *free = entry;
-                }
-                place
-            }
-            None => {
-                self.requests.push(entry);
-                self.requests.len() as u32 - 1
-            }
-        };
+        let place = self.requests.insert((number, request)) as u32;
         self.events.add(at, Event::Request(place));
     }
 
     fn request_came(&mut self, place: u32) {
-        let Some((number, request)) = self.requests.get_mut(place as usize).and_then(Option::take) else { return };
-        self.free_requests.push(place);
+        let Some((number, request)) = self.requests.try_remove(place as usize) else { return };
         let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else { return };
         if channel.is_cut {
             channel.held_back.push(request);
