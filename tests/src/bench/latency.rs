@@ -16,28 +16,32 @@ use super::measure::Runs;
 use super::report::{Bar, Row};
 
 const KIB: u64 = 1024;
-/// So short a thing can be measured more often.
+/// So short a thing can be measured more often: so many nodes in a run.
 const TIMES: usize = 8;
+/// Fetches of each over the connection that its first one has made.
+const WARM: usize = 4;
 
 /// Four rows: 1 KiB and 1 MiB, each cold and warm.
 pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
-    let folder = lab.folder(Medium::Memory, 256 << 20)?;
+    let folder = lab.folder(Medium::Memory, 1 << 30)?;
     let provider = start(&folder.path().join("provider")).await?;
     let mut rows = Vec::new();
     for (name, bytes, cold_bar, warm_bar) in [("1 KiB", KIB, 4.0, 0.5), ("1 MiB", KIB * KIB, 8.0, 4.0)] {
         let (mut cold, mut warm) = (Runs::default(), Runs::default());
         for run in 0..lab.runs * TIMES {
             let mut requests = Vec::new();
-            for number in 0..2 {
+            for number in 0..=WARM {
                 let source = folder.path().join(format!("{bytes}-{run}-{number}"));
-                content::write_file(&source, bytes, (2 * run + number) as u64).map_err(BenchError::file(&source))?;
+                let seed = (run * (1 + WARM) + number) as u64;
+                content::write_file(&source, bytes, seed).map_err(BenchError::file(&source))?;
                 requests.push(publish(&provider, &source).await?);
             }
             let home = folder.path().join("fetcher");
             let fetcher = start(&home).await?;
-            for (request, runs) in requests.into_iter().zip([&mut cold, &mut warm]) {
+            for (number, request) in requests.into_iter().enumerate() {
                 let begun = Instant::now();
                 result(fetcher.fetch(request)).await?;
+                let runs = if number == 0 { &mut cold } else { &mut warm };
                 runs.push(begun.elapsed().as_secs_f64() * 1000.0);
             }
             fetcher.shutdown().await.map_err(part)?;
