@@ -187,6 +187,7 @@ impl Catalog {
 
     /// Every record, or an error if there was one that cannot be read: for whoever deletes what no record needs.
     pub(super) fn all_records(&self) -> Result<Vec<ManifestRecord>, StoreError> {
+        self.recents.check_read()?;
         let Look { records, rows, .. } = self.look()?;
         // A damaged row is made good by its copy; one without is a content that nobody knows of any more.
         if rows > records.len() as u64 {
@@ -232,14 +233,22 @@ impl Catalog {
         let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
         let mut found = Vec::new();
         let mut lost = Vec::new();
-        let fill = |transaction: &WriteTransaction, salvaged: Salvaged| {
+        let mut fill = |transaction: &WriteTransaction, salvaged: Salvaged| {
             lost = salvaged.lost;
             for record in salvaged.records {
                 apply(transaction, &Change::Put(record))?;
             }
             self.recents.save(transaction)
         };
-        if let Some(wrong) = self.database.check_or_renew(salvage, fill)? {
+        let checked = match self.database.check_or_renew(salvage, &mut fill) {
+            // A fault of the disk has closed the handle, maybe long ago.
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                self.database.reopen()?;
+                self.database.check_or_renew(salvage, &mut fill)
+            }
+            checked => checked,
+        };
+        if let Some(wrong) = checked? {
             found.push((wrong, true));
             found.extend(lost.iter().map(|hash| (damaged(&both_damaged(hash)), false)));
         }

@@ -174,7 +174,7 @@ impl HomeDatabase {
         Ok(())
     }
 
-    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is put aside, under
+    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is kept aside, under
     /// the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong. Waits for
     /// transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
     pub(super) fn check_or_renew<T>(
@@ -198,7 +198,7 @@ impl HomeDatabase {
         Ok(Some(wrong))
     }
 
-    /// Puts the file aside, under the extension `damaged`, and begins an empty one.
+    /// Keeps the file aside, under the extension `damaged`, and begins an empty one.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
         let mut handle = self.exclusive();
         self.begin_anew(&mut handle, (), |_, ()| Ok(()))
@@ -212,9 +212,7 @@ impl HomeDatabase {
     ) -> Result<(), StoreError> {
         self.let_go(handle)?;
         let About { kind, cache_bytes, tables, .. } = self.about;
-        let aside = self.path.with_extension("damaged");
-        let renamed = std::fs::rename(&self.path, &aside).map_err(|source| StoreError::io(&self.path, source));
-        let made = renamed.and_then(|()| {
+        let made = self.keep_aside().and_then(|()| {
             let fill = |transaction: &WriteTransaction| {
                 tables(transaction)?;
                 fill(transaction, salvaged)
@@ -227,6 +225,22 @@ impl HomeDatabase {
         };
         *handle = state;
         outcome
+    }
+
+    /// Gives the file the extension `damaged`. What follows from nothing has its old name, too, until the new file takes
+    /// it: whatever happens in between, no start may find none and begin an empty one.
+    fn keep_aside(&self) -> Result<(), StoreError> {
+        let aside = self.path.with_extension("damaged");
+        let kept = if self.about.is_derived {
+            std::fs::rename(&self.path, &aside)
+        } else {
+            match std::fs::remove_file(&aside) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                // Some file systems have no links.
+                _ => std::fs::hard_link(&self.path, &aside).or_else(|_| std::fs::copy(&self.path, &aside).map(drop)),
+            }
+        };
+        kept.map_err(|source| StoreError::io(&self.path, source))
     }
 
     /// Closes the file; later calls say so.

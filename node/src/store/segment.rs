@@ -5,6 +5,7 @@
 //! `payload`'s business.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -53,6 +54,8 @@ pub(super) struct Segment {
     options: SegmentOptions,
     // Held for reading during each read and each append, for writing only to open, seal or close.
     state: RwLock<State>,
+    // A sync has failed, whoever has opened the file anew since.
+    sync_failed: AtomicBool,
 }
 
 enum State {
@@ -98,7 +101,7 @@ fn kind(number: SegmentNumber) -> String {
 impl Segment {
     /// A segment whose file is at `path`; nothing is opened yet.
     pub(super) fn at(path: PathBuf, number: SegmentNumber, options: SegmentOptions) -> Self {
-        Self { number, path, options, state: RwLock::new(State::Closed) }
+        Self { number, path, options, state: RwLock::new(State::Closed), sync_failed: AtomicBool::new(false) }
     }
 
     /// Makes a new, empty segment at `path`.
@@ -109,7 +112,13 @@ impl Segment {
             transaction.open_table(DIRECTORY)?;
             segment_records::make_table(transaction)
         })?;
-        Ok(Self { number, path, options, state: RwLock::new(State::Append(database)) })
+        Ok(Self {
+            number,
+            path,
+            options,
+            state: RwLock::new(State::Append(database)),
+            sync_failed: AtomicBool::new(false),
+        })
     }
 
     /// Its number.
@@ -312,20 +321,20 @@ impl Segment {
         }
     }
 
-    /// Drops the handle after a fault and opens the file anew; says whether a sync had failed, after which nothing
+    /// Drops the handle after a fault and opens the file anew; says whether a sync has ever failed, after which nothing
     /// may be added: what the disk holds and what the system's cache shows can differ from then on.
     pub(super) fn reopen(&self) -> Result<bool, StoreError> {
-        let mut sync_failed = false;
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let State::Append(open) = std::mem::replace(&mut *state, State::Closed) {
                 let health = open.health();
                 let _ = open.close(&self.path);
-                sync_failed = health.sync_failed();
+                self.sync_failed.fetch_or(health.sync_failed(), Ordering::Relaxed);
             }
         }
         self.open()?;
-        Ok(sync_failed)
+        // Readers open it anew as well, and may have come first.
+        Ok(self.sync_failed.load(Ordering::Relaxed))
     }
 
     /// Whether its file is gone.

@@ -40,6 +40,8 @@ pub(super) struct Segments {
     open: Mutex<VecDeque<SegmentNumber>>,
     // Segments that the index knows and whose files are not there: what they held counts as damaged.
     missing: RwLock<BTreeSet<SegmentNumber>>,
+    // Segments that could not be looked into at the start: nothing is added to them.
+    unread: Mutex<BTreeSet<SegmentNumber>>,
 }
 
 impl Segments {
@@ -78,6 +80,7 @@ impl Segments {
             vacant: Mutex::default(),
             open: Mutex::default(),
             missing: RwLock::default(),
+            unread: Mutex::default(),
         })
     }
 
@@ -112,8 +115,16 @@ impl Segments {
         self.folder.join(format!("{:06}.{EXTENSION}", number.0))
     }
 
+    /// Has a segment offered to no writer, as long as this lives.
+    pub(super) fn keep_from_writers(&self, number: SegmentNumber) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+    }
+
     /// Offers a segment to the next writer that needs one.
     pub(super) fn offer(&self, appender: Appender) {
+        if self.unread.lock().unwrap_or_else(PoisonError::into_inner).contains(&appender.segment.number()) {
+            return;
+        }
         self.vacant.lock().unwrap_or_else(PoisonError::into_inner).push(appender);
     }
 

@@ -89,33 +89,38 @@ impl Catalog {
                 }
                 Err(version @ StoreError::Version { .. }) => return Err(version),
                 // Whoever reads what is in it says so as well.
-                Err(error) => tracing::error!(%error, "whether it has records of contents cannot be told"),
+                Err(error) => {
+                    tracing::error!(%error, "whether it has records of contents cannot be told");
+                    if !error.is_damage() {
+                        // Another start may find it in order: nothing is to come behind what it has.
+                        segments.keep_from_writers(number);
+                        self.recents.state().unread = Some(error);
+                    }
+                }
             }
         }
         let there: BTreeSet<SegmentNumber> = segments.all().iter().map(|segment| segment.number()).collect();
-        let mut gone = self.recents.segments();
-        gone.retain(|segment| !there.contains(segment));
-        // What is known of one that is gone must not count for another: not in this life, whatever is written now.
-        gone.iter().for_each(|segment| segments.pass_over(*segment));
-        if let Err(error) = self.catch_up(&full, &gone) {
+        // What is known of one that is gone must not count for another, and counts again if it comes back.
+        self.recents.segments().iter().filter(|segment| !there.contains(segment)).for_each(|segment| {
+            segments.pass_over(*segment);
+        });
+        if let Err(error) = self.catch_up(&full) {
             tracing::warn!(%error, "the catalog does not take in what segments tell");
         }
         Ok(())
     }
 
-    fn catch_up(&self, full: &[SegmentNumber], gone: &[SegmentNumber]) -> Result<(), StoreError> {
+    fn catch_up(&self, full: &[SegmentNumber]) -> Result<(), StoreError> {
         let recents = self.recents.all();
-        if recents.is_empty() && full.is_empty() && gone.is_empty() {
+        if recents.is_empty() && full.is_empty() {
             return Ok(());
         }
         self.database.write(Durability::Immediate, |transaction| {
             take_in(transaction, &recents)?;
-            full.iter().try_for_each(|segment| note_looked(transaction, *segment, ALL_GROUPS))?;
-            forget(transaction, gone)
+            full.iter().try_for_each(|segment| note_looked(transaction, *segment, ALL_GROUPS))
         })?;
         self.recents.taken_in(&recents);
         full.iter().for_each(|segment| self.recents.looked_at_all(*segment));
-        self.recents.forget(gone);
         Ok(())
     }
 }
@@ -129,6 +134,8 @@ struct State {
     queue: VecDeque<Recent>,
     /// What `LOOKED` says.
     looked: BTreeMap<SegmentNumber, u64>,
+    /// Why a segment could not be looked into at the start, which may have records.
+    unread: Option<StoreError>,
 }
 
 impl Recents {
@@ -183,10 +190,9 @@ impl Recents {
         self.state().looked.keys().copied().collect()
     }
 
-    /// Forgets segments that are gone.
-    pub(super) fn forget(&self, gone: &[SegmentNumber]) {
-        let mut state = self.state();
-        state.looked.retain(|segment, _| !gone.contains(segment));
+    /// An error if there may be records that the catalog does not know of.
+    pub(super) fn check_read(&self) -> Result<(), StoreError> {
+        self.state().unread.clone().map_or(Ok(()), Err)
     }
 
     /// What they say of `hash`.
@@ -238,15 +244,6 @@ pub(super) fn add_to(records: &mut BTreeMap<[u8; ID_BYTES], ManifestRecord>, rec
         let known = records.remove(record.hash.as_bytes());
         records.insert(*record.hash.as_bytes(), merged(known, record));
     }
-}
-
-/// Forgets how far segments that are gone were looked into.
-fn forget(transaction: &WriteTransaction, gone: &[SegmentNumber]) -> Result<(), Trouble> {
-    let mut table = transaction.open_table(LOOKED)?;
-    for segment in gone {
-        table.remove(segment.0)?;
-    }
-    Ok(())
 }
 
 fn merged(known: Option<ManifestRecord>, news: &ManifestRecord) -> ManifestRecord {

@@ -1,6 +1,6 @@
 //! Records that are committed in a segment, with the last chunks of their contents.
 
-use super::super::{ContentState, Effort, Removal};
+use super::super::{ContentState, Effort, Removal, SEGMENTS_FOLDER};
 use super::content::Sample;
 use super::*;
 
@@ -110,4 +110,74 @@ fn what_is_not_all_in_one_group_is_recorded_when_all_of_it_is_durable() {
     assert!(wait(store.remove_manifest(content.hash())).unwrap());
     content.complete(&store);
     assert_eq!(state(&store, &content), Some(ContentState::Complete));
+}
+
+/// Takes the segments of a home away, to where they can be given back from.
+fn take_segments_away(home: &Path) -> std::path::PathBuf {
+    let away = home.join("away");
+    std::fs::rename(home.join(SEGMENTS_FOLDER), &away).unwrap();
+    away
+}
+
+fn give_segments_back(home: &Path, away: &Path) {
+    let _ = std::fs::remove_dir_all(home.join(SEGMENTS_FOLDER));
+    std::fs::rename(away, home.join(SEGMENTS_FOLDER)).unwrap();
+}
+
+#[test]
+fn what_was_removed_does_not_come_back_with_a_segment_that_was_away() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(5);
+    let (gone, kept) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    gone.complete(&store);
+    kept.complete(&store);
+    assert_eq!(wait(store.remove_content(gone.hash())).unwrap(), Removal::Removed);
+    wait(store.close()).unwrap();
+    drop(store);
+    let away = take_segments_away(home.path());
+    let store = open_steady(home.path());
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Complete)));
+    wait(store.close()).unwrap();
+    drop(store);
+    give_segments_back(home.path(), &away);
+    let store = open_steady(home.path());
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Complete)));
+}
+
+#[test]
+fn while_a_segment_cannot_be_looked_into_nothing_is_collected_and_its_records_are_not_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(6);
+    let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    small.complete(&store);
+    let (image, _) = after_a_kill(home.path());
+    drop(store);
+    // The image was opened once, which took the record in: what a kill leaves is the home.
+    drop(image);
+    let image = tempfile::tempdir().unwrap();
+    copy(home.path(), image.path());
+    let away = take_segments_away(image.path());
+    for segment in std::fs::read_dir(&away).unwrap() {
+        // It is there, and cannot be read.
+        std::fs::create_dir_all(image.path().join(SEGMENTS_FOLDER).join(segment.unwrap().file_name())).unwrap();
+    }
+    let store = open_steady(image.path());
+    let refused = wait(store.collect(Effort::Thorough, false)).unwrap_err();
+    assert!(refused.to_string().contains(SEGMENTS_FOLDER), "{refused}");
+    later.complete(&store);
+    wait(store.close()).unwrap();
+    drop(store);
+    let new: Vec<_> = std::fs::read_dir(image.path().join(SEGMENTS_FOLDER)).unwrap().map(Result::unwrap).collect();
+    for segment in new.iter().filter(|segment| segment.file_type().unwrap().is_file()) {
+        std::fs::rename(segment.path(), away.join(segment.file_name())).unwrap();
+    }
+    give_segments_back(image.path(), &away);
+    let store = open_steady(image.path());
+    for content in [&small, &later] {
+        assert_eq!(state(&store, content), Some(ContentState::Complete));
+        content.assert_whole(&store);
+    }
+    wait(store.collect(Effort::Thorough, false)).unwrap();
 }

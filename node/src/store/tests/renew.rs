@@ -60,6 +60,37 @@ fn a_catalog_that_is_begun_anew_has_every_record_and_pin() {
 }
 
 #[test]
+fn a_catalog_that_cannot_be_begun_anew_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let catalog = home.path().join(CATALOG_FILE);
+    let store = open(home.path());
+    let mut records: Vec<_> =
+        (0..50u64).map(|at| ManifestRecord { pinned: true, ..sample(&format!("{at}")) }).collect();
+    for record in &records {
+        wait(store.put_manifest(record.clone())).unwrap();
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    records.sort_unstable_by_key(|record| *record.hash.as_bytes());
+    let victim = records.remove(7);
+    flip(&catalog, &victim.encode());
+    // Where the new one would be made there is something else.
+    let passage = catalog.with_extension(super::super::PASSAGE_EXTENSION);
+    fs::create_dir(&passage).unwrap();
+    let store = open(home.path());
+    let mut found = super::verify::Found::default();
+    store.verify_tables(true, &mut found).unwrap_err();
+    assert!(catalog.exists());
+    assert_eq!(store.manifests().unwrap(), records);
+    drop(store);
+    let store = open(home.path());
+    assert_eq!(store.manifests().unwrap(), records);
+    fs::remove_dir(&passage).unwrap();
+    assert!(verify(&store, true).damage[0].mended);
+    assert_eq!(store.manifests().unwrap(), records);
+}
+
+#[test]
 fn a_table_of_files_in_place_that_is_begun_anew_has_every_file_and_chunk() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let table = home.path().join(IN_PLACE_FILE);
