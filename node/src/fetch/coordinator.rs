@@ -157,10 +157,11 @@ impl<'a> Coordinator<'a> {
     }
 
     async fn work(&mut self) -> Result<(), FetchError> {
-        for hash in std::mem::take(&mut self.job.bases) {
+        // The job keeps them: it begins anew when what was held turns out to be damaged.
+        for hash in self.job.bases.clone() {
             self.preparing.push(base::prepare(self.fetching, hash, self.job));
         }
-        self.given = std::mem::take(&mut self.job.peers);
+        self.given.clone_from(&self.job.peers);
         for (peer, addresses) in &self.given {
             self.peers.suggest(*peer, addresses.clone(), Source::Given);
         }

@@ -80,6 +80,8 @@ struct OfContent<'a> {
     hash: ContentHash,
     /// Whether all of it should be there.
     is_complete: bool,
+    /// It needs something that is damaged.
+    is_harmed: bool,
 }
 
 impl Follower for OfContent<'_> {
@@ -88,6 +90,7 @@ impl Follower for OfContent<'_> {
     }
 
     fn damaged(&mut self, id: [u8; 32], error: ReadError) {
+        self.is_harmed = true;
         let (what, file, detail) = match error {
             ReadError::Damaged { what, file, detail } => (what, file, detail),
             other => (String::new(), PathBuf::new(), other.to_string()),
@@ -96,6 +99,7 @@ impl Follower for OfContent<'_> {
     }
 
     fn missing(&mut self, id: [u8; 32], what: &str) {
+        self.is_harmed |= self.tally.ids.contains(&id);
         if self.is_complete {
             let detail = format!("it belongs to {} and is not there", self.hash);
             let what = what.to_owned();
@@ -185,7 +189,8 @@ pub(crate) async fn verify(
 
 type Looked = (Tally, Vec<ManifestRecord>);
 
-/// Looks at everything or one content; says which contents that were whole are not. Blocks.
+/// Looks at everything or one content; says which contents are not whole that were, or that need what is damaged: one
+/// that an earlier look has found so does not count as whole any more. Blocks.
 fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tally) -> Result<Looked, Failure> {
     let records = match wanted {
         None => {
@@ -203,9 +208,10 @@ fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tal
     let mut lacking = Vec::new();
     for record in records {
         let (hash, is_complete) = (record.hash, record.state == ContentState::Complete);
-        let mut follower = OfContent { tally: &mut tally, hash, is_complete };
+        let mut follower = OfContent { tally: &mut tally, hash, is_complete, is_harmed: false };
         let walked = Walk { store, hash, deep: wanted.is_some(), follower: &mut follower }.run();
-        if !walked.map_err(|error| FetchError::manifest(hash, error))? && is_complete {
+        let is_whole = walked.map_err(|error| FetchError::manifest(hash, error))?;
+        if follower.is_harmed || !is_whole && is_complete {
             lacking.push(record);
         }
     }
