@@ -126,7 +126,9 @@ impl Coordinator<'_> {
             // What is here need not be looked for. The store writes none of it twice.
             vec![false; leaf.rows.len()]
         } else {
-            find_held(self.fetching.store.clone(), self.job.hold.clone(), &leaf).await?
+            let (held, damage) = find_held(self.fetching.store.clone(), self.job.hold.clone(), &leaf).await?;
+            damage.into_iter().for_each(|damage| self.job.found_damaged(damage));
+            held
         };
         let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
         self.sink.expect(&on_their_way);
@@ -150,8 +152,8 @@ impl Coordinator<'_> {
     }
 }
 
-/// Which chunks of a leaf are held; they are kept from now on.
-async fn find_held(store: Store, hold: Hold, leaf: &ChunkLeaf) -> Result<Vec<bool>, FetchError> {
+/// Which chunks of a leaf are held, which are kept from now on, and what of them was found damaged.
+async fn find_held(store: Store, hold: Hold, leaf: &ChunkLeaf) -> Result<(Vec<bool>, Option<ReadError>), FetchError> {
     let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
     let found = spawn_blocking(move || store.find_chunks(&ids, &hold)).await;
     Ok(found.map_err(|_| FetchError::Broken)??)

@@ -75,7 +75,7 @@ pub enum FetchError {
         source: ManifestError,
     },
     /// What was held turned out damaged, and could not be had anew.
-    #[error("what was held of {hash} is damaged on this disk, and no provider gave it anew")]
+    #[error("what was held of {hash} is damaged on this disk{}, and no provider gave it anew", place(damage))]
     Damaged {
         /// The content.
         hash: ContentHash,
@@ -183,6 +183,14 @@ fn hint(dht_peers: usize) -> String {
         0 => " (this node knows no other node: no bootstrap node answers or none is named; a link that names a peer helps too)".to_owned(),
         1 => " (asked by way of 1 node)".to_owned(),
         n => format!(" (asked by way of {n} nodes)"),
+    }
+}
+
+/// Where something damaged lies, and what about it is wrong.
+fn place(damage: &Option<ReadError>) -> String {
+    match damage {
+        Some(ReadError::Damaged { file, detail, .. }) => format!(" ({}: {detail})", file.display()),
+        _ => String::new(),
     }
 }
 

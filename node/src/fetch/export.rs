@@ -24,6 +24,8 @@ use crate::store::{ReadError, Store};
 const BATCH_CHUNKS: usize = 16;
 /// Batches that may wait between the threads that read and the one that writes.
 const QUEUE_BATCHES: usize = 4;
+/// Chunks that are taken over from a file that the output replaces at once: 72 bytes each.
+const TAKEN_OVER_CHUNKS: usize = 16 * 1024;
 /// Threads that read at most: each has a batch in hand.
 const MAX_READERS: usize = 4;
 
@@ -83,6 +85,7 @@ fn write_all(
     mut on_bytes: impl FnMut(u64),
 ) -> Result<Written, FetchError> {
     let mut done = 0;
+    let mut taken_over = Vec::new();
     while let Some(batch) = batches.blocking_recv() {
         for (offset, row, bytes) in batch {
             let is_there = match &mut keeping {
@@ -92,9 +95,18 @@ fn write_all(
             if !is_there {
                 output.write(offset, &bytes)?;
                 done += bytes.len() as u64;
+                if let Some(keeping) = &mut keeping {
+                    taken_over.extend(keeping.takes_over(offset, row.id, row.len)?);
+                    if taken_over.len() >= TAKEN_OVER_CHUNKS {
+                        keeping.take_over(&std::mem::take(&mut taken_over))?;
+                    }
+                }
             }
         }
         on_bytes(done);
+    }
+    if let Some(keeping) = &mut keeping {
+        keeping.take_over(&taken_over)?;
     }
     Ok((output, keeping))
 }

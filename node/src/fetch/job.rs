@@ -22,7 +22,7 @@ use crate::contents::{Live, Registration};
 use crate::network::{Address, AddressError, PeerId};
 use crate::operation::Reporter;
 use crate::output::Leftovers;
-use crate::store::{Hold, ManifestRecord};
+use crate::store::{Hold, ManifestRecord, ReadError};
 
 /// How far a reader's fetch runs ahead of what is held.
 const READ_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
@@ -56,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) hold: Hold,
     /// What the store has recorded of the content.
     pub(crate) record: Option<ManifestRecord>,
+    /// What of it was found damaged first, where it was looked for.
+    pub(crate) damage: Option<ReadError>,
 }
 
 impl Job {
@@ -84,6 +86,7 @@ impl Job {
             priority: Priority::Waiting,
             hold,
             record: None,
+            damage: None,
         })
     }
 
@@ -105,6 +108,17 @@ impl Job {
             // What it finds and puts is kept as long as the fetch that it is for.
             hold: self.hold.clone(),
             record: None,
+            damage: None,
+        }
+    }
+
+    /// Notes what was found damaged where it was looked for; a person is told of the first.
+    pub(super) fn found_damaged(&mut self, damage: ReadError) {
+        if self.damage.is_none() {
+            if let ReadError::Damaged { file, detail, .. } = &damage {
+                self.note(format!("{} is not what it was ({detail}): what it held is fetched anew", file.display()));
+            }
+            self.damage = Some(damage);
         }
     }
 

@@ -87,6 +87,26 @@ impl Keeping {
         }
     }
 
+    /// Where in the output a chunk lies that has been written at this place of the stream from what the store held, if
+    /// it may have to be placed there: the output replaces a file in which it may lie. Blocks.
+    pub(super) fn takes_over(&mut self, offset: u64, id: ChunkId, len: u32) -> Result<Option<Kept>, FetchError> {
+        let Some((file, offset)) = self.keeper.file_of(offset, len) else {
+            return Ok(None);
+        };
+        self.file(file)?;
+        Ok(self.writer.replaces().then_some(Kept { number: 0, id, len, file, offset }))
+    }
+
+    /// Makes chunks durable that lie in the output, and places those that lie in no segment and in no file that stays.
+    /// Blocks.
+    pub(super) fn take_over(&mut self, group: &[Kept]) -> Result<(), FetchError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.keeper.syncer()?.sync()?;
+        self.place(group)
+    }
+
     /// Notes that the output has its final name. Blocks.
     pub(super) fn finish(mut self) {
         if let Err(error) = self.writer.finish() {

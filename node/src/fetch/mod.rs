@@ -153,7 +153,7 @@ impl Fetching {
         ran.map_err(|error| match error.kind() {
             // All of it was here once: what is missing now was found to be damaged.
             FailureKind::NotFound if was_whole && error.is_about_providers() => {
-                FetchError::Damaged { hash: job.hash, damage: None }
+                FetchError::Damaged { hash: job.hash, damage: job.damage.take() }
             }
             _ => error,
         })

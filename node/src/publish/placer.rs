@@ -1,5 +1,9 @@
 //! Placing the chunks of large files where they are, instead of copying them.
 
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
 use shoal_protocol::hash::ChunkId;
 use tokio::task::spawn_blocking;
 
@@ -46,6 +50,7 @@ impl Placer {
                     Some((file, number)) if file == origin.file => number,
                     _ => {
                         let source = files.get(origin.file).ok_or(PublishError::Broken)?;
+                        make_durable(&source.path)?;
                         let file = NewFile { path: source.path.clone(), becomes: None, stamp: source.stamp };
                         let number = writer.add(file)?;
                         current = Some((origin.file, number));
@@ -61,5 +66,29 @@ impl Placer {
         let added = writer.added();
         (self.writer, self.files, self.current) = (Some(writer), files, current);
         Ok(added)
+    }
+}
+
+/// Makes a file of the user durable, with its name: once published, its bytes are promised. Costs nothing if it lies on
+/// the disk already. Blocks.
+fn make_durable(path: &Path) -> Result<(), PublishError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    if let Err(source) = synced.or_else(unless_pointless) {
+        return Err(PublishError::Read { path: path.to_owned(), source });
+    }
+    // A folder that may not be read may still be passed through.
+    if let Some(folder) = path.parent()
+        && let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()).or_else(unless_pointless)
+    {
+        tracing::debug!(%error, folder = %folder.display(), "its names may not be durable yet");
+    }
+    Ok(())
+}
+
+/// Some file systems have nothing to make durable, and say so.
+fn unless_pointless(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::ReadOnlyFilesystem => Ok(()),
+        _ => Err(error),
     }
 }

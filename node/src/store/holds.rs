@@ -121,11 +121,13 @@ impl Hold {
 
     /// Notes that the owner relies on those of `entries` that are held. Only under [`Holds::looking`].
     pub(super) fn add_held(&self, entries: &[Entry]) {
-        for entry in entries.iter().filter(|entry| entry.is_held()) {
+        for entry in entries {
             match entry {
-                Entry::At(row) => self.0.held.places().add(row.segment, row.offset),
-                Entry::InFile(place) => self.add_in_file(place.file, place.offset),
-                Entry::Absent | Entry::Unreadable | Entry::InGoneFile(_) => {}
+                Entry::At(row) if entry.is_held() => self.0.held.places().add(row.segment, row.offset),
+                Entry::InFile(place) if entry.is_held() => self.add_in_file(place.file, place.offset),
+                // It may be held, as a read will tell.
+                Entry::InChangedFile(place) => self.add_in_file(place.file, place.offset),
+                _ => {}
             }
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum Entry {
     InFile(FilePlace),
     /// In a file of the user that could not be opened when it was last looked for.
     InGoneFile(FilePlace),
+    /// In a file of the user that does not look as it did: only a read tells whether it is there still.
+    InChangedFile(FilePlace),
 }
 
 impl Entry {

@@ -130,12 +130,27 @@ impl Store {
         self.shared().holds.hold(content)
     }
 
-    /// Which of the chunks are held, and stay so as long as `hold` lives. Blocks.
+    /// Which of the chunks are held, and stay so as long as `hold` lives; and what of them was found damaged first. Those
+    /// in a file of the user that does not look as it did are read. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn find_chunks(&self, ids: &[ChunkId], hold: &Hold) -> Result<Vec<bool>, StoreError> {
-        Ok(self.shared().find(ids.iter().map(ChunkId::as_bytes), hold)?.iter().map(Entry::is_held).collect())
+    pub fn find_chunks(&self, ids: &[ChunkId], hold: &Hold) -> Result<(Vec<bool>, Option<ReadError>), StoreError> {
+        let entries = self.shared().find(ids.iter().map(ChunkId::as_bytes), hold)?;
+        let mut damage = None;
+        let is_held = |(id, entry): (&ChunkId, &Entry)| match entry {
+            Entry::InChangedFile(_) => match self.read_chunk(id) {
+                Ok(read) => Ok(read.is_some()),
+                Err(ReadError::Store(error)) => Err(error),
+                Err(error) => {
+                    damage.get_or_insert(error);
+                    Ok(false)
+                }
+            },
+            entry => Ok(entry.is_held()),
+        };
+        let held = ids.iter().zip(&entries).map(is_held).collect::<Result<_, _>>()?;
+        Ok((held, damage))
     }
 
     /// The encoding of a manifest's node, checked; `None` when it is not held. It stays as long as `hold` lives. Blocks.

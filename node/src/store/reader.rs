@@ -70,7 +70,7 @@ pub(super) fn read_many<'a>(
                 let detail = if missing { "it is missing" } else { "an earlier read found so" }.to_owned();
                 results[at] = Err(ReadError::Damaged { what: name(id, row.kind), file, detail });
             }
-            Entry::InFile(place) | Entry::InGoneFile(place) => {
+            Entry::InFile(place) | Entry::InGoneFile(place) | Entry::InChangedFile(place) => {
                 files.entry(place.file).or_default().push(Wanted { at, id, place });
             }
             Entry::At(row) => places.entry(row.segment).or_default().push((row.offset, at, id, row)),
@@ -170,7 +170,9 @@ fn judged(shared: &Shared, id: &ObjectId, row: &IndexRow, bytes: Result<Option<B
         match shared.index_entries(std::iter::once(id))?.pop() {
             Some(Entry::At(now)) if now.soundness == Soundness::Sound && now != row => row = now,
             None | Some(Entry::Absent) => return Ok(None),
-            Some(Entry::InFile(_) | Entry::InGoneFile(_)) => return read_one(shared, id, row.kind),
+            Some(Entry::InFile(_) | Entry::InGoneFile(_) | Entry::InChangedFile(_)) => {
+                return read_one(shared, id, row.kind);
+            }
             // A fault of the disk, maybe somebody else's, has closed the handle.
             Some(Entry::At(_)) if !reopened && bytes.as_ref().is_err_and(closed_handle) => {
                 reopened = true;

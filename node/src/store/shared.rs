@@ -106,14 +106,16 @@ impl Shared {
         Ok(())
     }
 
-    /// What the index says of each of `ids`, whose owner relies from now on on those that are held.
+    /// What the index says of each of `ids`, whose owner relies from now on on those that are held. Files of the user
+    /// are looked at, not read.
     pub(super) fn find<'a>(
         &self,
         ids: impl Iterator<Item = &'a ObjectId> + Clone,
         hold: &Hold,
     ) -> Result<Vec<Entry>, StoreError> {
         let _looking = self.holds.looking();
-        let entries = self.index_entries(ids)?;
+        let mut entries = self.index_entries(ids)?;
+        self.in_place.doubt(&mut entries)?;
         hold.add_held(&entries);
         Ok(entries)
     }

@@ -84,12 +84,15 @@ fn a_changed_or_removed_file_is_named_not_served_and_healed_by_a_fetch() {
                 "cut" => fs::File::options().write(true).open(&file).unwrap().set_len(3 * MIB).unwrap(),
                 _ => fs::remove_file(&file).unwrap(),
             }
-            let read = one.run(["cat", &hash]).await.unwrap();
-            refused(&read, 4, &["damaged", file.to_str().unwrap()]);
-            assert!(fs::read(&original).unwrap().starts_with(&read.stdout));
-            let output = cluster.folder().join(format!("healed {at}"));
-            let fetched = fetch_and_compare(&one, &hash, &output, FetchOptions::default(), &original).await;
-            assert!(fetched.fetched_bytes > 0, "{harm}: nothing was fetched");
+            if harm == "cut" {
+                // Reading heals it, too.
+                let read = one.run(["cat", &hash]).await.unwrap().succeeded().unwrap();
+                assert!(read.stdout == fs::read(&original).unwrap());
+            } else {
+                let output = cluster.folder().join(format!("healed {at}"));
+                let fetched = fetch_and_compare(&one, &hash, &output, FetchOptions::default(), &original).await;
+                assert!(fetched.fetched_bytes > 0, "{harm}: nothing was fetched");
+            }
             // The store has its own copy of what was missing now; begin again with a file that is whole.
             let again = one.run(["cat", &hash]).await.unwrap().succeeded().unwrap();
             assert!(again.stdout == fs::read(&original).unwrap());
@@ -97,9 +100,46 @@ fn a_changed_or_removed_file_is_named_not_served_and_healed_by_a_fetch() {
     });
 }
 
+#[test]
+fn a_changed_file_that_nobody_else_has_is_named_and_not_shown() {
+    run(async {
+        let folder = folder();
+        let file = sample(folder.path(), "file", 8 * MIB, 6);
+        let shoal = home(&folder, "home");
+        let hash = publish_in_place(&shoal, &file).await.hash.to_string();
+        overwrite(&file, 5 * MIB, b"something else");
+        let read = shoal.run(["cat", "--timeout", "300ms", &hash]).await.unwrap();
+        refused(&read, 4, &["damaged", file.to_str().unwrap(), "written to since"]);
+        assert!(read.stdout.len() < 8 << 20);
+    });
+}
+
 fn overwrite(file: &Path, offset: u64, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
     fs::File::options().write(true).open(file).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn the_next_version_fetched_over_the_one_in_place_is_held_whole() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let old = sample(cluster.folder(), "old", 24 * MIB, 7);
+        let new = cluster.folder().join("new");
+        let mut bytes = b"what all else is moved by".to_vec();
+        bytes.extend(fs::read(&old).unwrap());
+        fs::write(&new, bytes).unwrap();
+        let first = cluster.node(0).shoal().publish(&old).await.unwrap();
+        let second = cluster.node(0).shoal().publish(&new).await.unwrap();
+        let fetcher = cluster.node(1).shoal();
+        let output = cluster.folder().join("out");
+        fetch_and_compare(&fetcher, &first.hash.to_string(), &output, in_place(), &old).await;
+        let over = FetchOptions { force: true, ..in_place() };
+        let fetched = fetch_and_compare(&fetcher, &second.hash.to_string(), &output, over, &new).await;
+        assert!(fetched.fetched_bytes < MIB, "{} bytes", fetched.fetched_bytes);
+        cluster.kill(0).await.unwrap();
+        let read = fetcher.run(["cat", &second.hash.to_string()]).await.unwrap().succeeded().unwrap();
+        assert!(read.stdout == fs::read(&new).unwrap());
+    });
 }
 
 #[test]

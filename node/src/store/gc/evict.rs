@@ -100,7 +100,7 @@ fn takes_room(shared: &Shared, record: &ManifestRecord) -> Result<bool, StoreErr
             match entry {
                 Entry::At(row) => stored += u64::from(row.len),
                 Entry::InFile(place) => placed += u64::from(place.len),
-                Entry::Absent | Entry::InGoneFile(_) | Entry::Unreadable => {}
+                Entry::Absent | Entry::InGoneFile(_) | Entry::InChangedFile(_) | Entry::Unreadable => {}
             }
         }
         looked += chunks.len();

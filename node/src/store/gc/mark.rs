@@ -120,7 +120,7 @@ impl Marker<'_> {
 
     fn place(&mut self, record: &ManifestRecord, entry: Entry) -> Result<(), StoreError> {
         match entry {
-            Entry::Absent | Entry::InFile(_) | Entry::InGoneFile(_) => Ok(()),
+            Entry::Absent | Entry::InFile(_) | Entry::InGoneFile(_) | Entry::InChangedFile(_) => Ok(()),
             // Also what is known to be damaged: whoever repairs it wants to know.
             Entry::At(row) => {
                 self.marks.add(row.segment, row.offset);

@@ -20,6 +20,7 @@ use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTra
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::home_database::{About, HomeDatabase};
+use super::index::Entry;
 use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
 
@@ -169,6 +170,30 @@ impl InPlace {
         self.state().gone.contains(&file)
     }
 
+    /// Looks at the files in which some of `entries` lie: what lies in one that does not look as it did is not to be
+    /// relied on.
+    pub(super) fn doubt(&self, entries: &mut [Entry]) -> Result<(), StoreError> {
+        let mut unchanged = HashMap::new();
+        for entry in entries {
+            let Entry::InFile(place) = *entry else { continue };
+            if !entry.is_held() {
+                continue;
+            }
+            let is_unchanged = match unchanged.get(&place.file) {
+                Some(known) => *known,
+                None => {
+                    let looks = self.file(place.file)?.is_some_and(|row| read::looks_unchanged(&row));
+                    unchanged.insert(place.file, looks);
+                    looks
+                }
+            };
+            if !is_unchanged {
+                *entry = Entry::InChangedFile(place);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets which files could not be opened, so that each is looked for anew.
     pub(super) fn look_again(&self) {
         self.state().gone.clear();
@@ -235,7 +260,7 @@ impl InPlace {
     /// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
     pub(super) fn verify(&self) -> Result<Option<StoreError>, StoreError> {
         let Some(database) = self.database() else { return Ok(None) };
-        database.check_or_renew(salvage, |transaction: &WriteTransaction, (chunks, files): Salvaged| {
+        let fill = |transaction: &WriteTransaction, (chunks, files): Salvaged| {
             let mut table = transaction.open_table(CHUNKS)?;
             for (id, place) in chunks {
                 table.insert(&id, &place.encode(&id))?;
@@ -245,7 +270,8 @@ impl InPlace {
                 table.insert(number.0, row.encode(number).as_slice())?;
             }
             Ok(())
-        })
+        };
+        again(&database, || database.check_or_renew(salvage, fill))
     }
 
     /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing.

@@ -1,6 +1,6 @@
 //! Placing chunks in files of the user.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -144,6 +144,13 @@ impl InPlaceWriter {
         Ok(())
     }
 
+    /// Whether one of the files takes the place of one in which chunks may lie: they are to be placed anew in it.
+    pub fn replaces(&self) -> bool {
+        let before = self.before.as_ref();
+        let is_known = |path: &PathBuf| before.is_some_and(|before| before.contains_key(path));
+        self.files.values().filter_map(|row| row.becomes.as_ref()).any(is_known)
+    }
+
     /// Notes that files are whole now, under the names that they were to have; durable on return.
     ///
     /// # Errors
@@ -212,6 +219,8 @@ struct Placing<'t> {
     /// Rows of files as they are to be; `None` for one whose row is lost.
     rows: BTreeMap<FileNumber, Option<FileRow>>,
     unchanged: HashMap<FileNumber, bool>,
+    /// Where others will lie soon.
+    replaced: HashSet<PathBuf>,
     added: Added,
 }
 
@@ -225,7 +234,8 @@ impl<'t> Placing<'t> {
             let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
             rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
         }
-        Ok(Self { chunks, table, rows, unchanged: HashMap::new(), added: Added::default() })
+        let replaced = own.values().filter_map(|row| row.becomes.clone()).collect();
+        Ok(Self { chunks, table, rows, unchanged: HashMap::new(), replaced, added: Added::default() })
     }
 
     /// Places a chunk; says where it lies then.
@@ -263,11 +273,13 @@ impl<'t> Placing<'t> {
         Ok(self.rows.get_mut(&number).and_then(Option::as_mut))
     }
 
+    /// Whether a file can be relied on: it looks as it did, and stays where it is.
     fn is_unchanged(&mut self, number: FileNumber) -> Result<bool, Trouble> {
         if let Some(known) = self.unchanged.get(&number) {
             return Ok(*known);
         }
-        let unchanged = self.row(number)?.is_some_and(|row| looks_unchanged(row));
+        let path = self.row(number)?.filter(|row| looks_unchanged(row)).map(|row| row.path.clone());
+        let unchanged = path.is_some_and(|path| !self.replaced.contains(&path));
         self.unchanged.insert(number, unchanged);
         Ok(unchanged)
     }

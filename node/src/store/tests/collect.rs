@@ -79,7 +79,7 @@ fn what_somebody_works_with_stays_until_the_work_ends() {
     written.put(&store, &ingest);
     let hold = store.hold(None);
     let ids: Vec<_> = found.chunks.iter().map(VerifiedChunk::id).collect();
-    assert!(store.find_chunks(&ids, &hold).unwrap().iter().all(|held| *held));
+    assert!(store.find_chunks(&ids, &hold).unwrap().0.iter().all(|held| *held));
     for _ in 0..2 {
         collect(&store);
         assert_eq!(written.held(&store), written.chunks.len());

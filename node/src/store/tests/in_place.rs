@@ -126,6 +126,56 @@ fn a_changed_file_is_named_with_what_changed_and_healed_by_putting_again() {
     }
 }
 
+#[test]
+fn what_lies_in_a_changed_file_is_not_relied_on() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let harms: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        replace,
+        flip,
+        |path| fs::rename(path, path.with_extension("b")).unwrap(),
+    ];
+    for (at, harm) in harms.into_iter().enumerate() {
+        let file = UserFile::make(files.path(), &at.to_string(), 50 + at as u64, 10);
+        let ids: Vec<ChunkId> = file.chunks.iter().map(VerifiedChunk::id).collect();
+        file.place(&store);
+        assert_eq!(store.find_chunks(&ids, &store.hold(None)).unwrap().0, [true; 10]);
+        harm(&file.path);
+        // A flip harms one chunk, which is told from the others by a look at them.
+        let (found, damage) = store.find_chunks(&ids, &store.hold(None)).unwrap();
+        let expected: Vec<bool> = (0..10).map(|chunk| at == 2 && chunk != 0).collect();
+        assert_eq!(found, expected, "{at}");
+        assert!(damage.unwrap().to_string().contains(file.path.to_str().unwrap()), "{at}");
+        // Put once, and nobody has read what is there.
+        put_all(&store, &file.chunks).unwrap();
+        assert_holds(&store, &file.chunks);
+    }
+}
+
+#[test]
+fn what_lies_in_a_file_that_is_to_be_replaced_moves_to_the_new_one() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let old = UserFile::make(files.path(), "a", 60, 10);
+    old.place(&store);
+    // The new one begins with something else, so that all that both have has moved.
+    let mut new = UserFile::make(files.path(), "part", 61, 1);
+    new.chunks.extend(old.chunks[2..].iter().cloned());
+    fs::write(&new.path, new.chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect::<Vec<_>>()).unwrap();
+    let mut writer = store.in_place_writer();
+    let number = new.add(&mut writer, Some(old.path.clone()));
+    assert!(writer.replaces());
+    writer.keep(&new.kept(number)).unwrap();
+    assert_holds(&store, &new.chunks);
+    fs::rename(&new.path, &old.path).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    assert_holds(&store, &new.chunks);
+    drop(store);
+    assert_holds(&open(home.path()), &new.chunks);
+}
+
 /// Puts another file of the same size in the place of one.
 fn replace(path: &Path) {
     let other = path.with_extension("other");
@@ -260,7 +310,7 @@ fn a_collection_forgets_what_lies_in_place_for_nobody() {
     // Somebody has found them just now, and is about to record them.
     let hold = store.hold(None);
     let ids: Vec<_> = gone.chunks.iter().map(VerifiedChunk::id).collect();
-    assert!(store.find_chunks(&ids, &hold).unwrap().into_iter().all(|held| held));
+    assert!(store.find_chunks(&ids, &hold).unwrap().0.into_iter().all(|held| held));
     wait(store.collect(Effort::Thorough, false)).unwrap();
     assert_holds(&store, kept.chunks.iter().chain(&gone.chunks));
     drop(hold);

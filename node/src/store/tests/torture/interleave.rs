@@ -109,7 +109,7 @@ impl World {
         let end = (work.next + 1 + below(&mut self.rng, 3)).min(work.sample.chunks.len());
         for chunk in &work.sample.chunks[work.next..end] {
             let is_held =
-                work.fetch.as_ref().is_some_and(|hold| self.store.find_chunks(&[chunk.id()], hold).unwrap()[0]);
+                work.fetch.as_ref().is_some_and(|hold| self.store.find_chunks(&[chunk.id()], hold).unwrap().0[0]);
             if !is_held {
                 wait(work.ingest.put_chunk(chunk.clone())).unwrap();
             }
