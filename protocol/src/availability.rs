@@ -124,7 +124,7 @@ impl Availability {
         word.map_or(0, |word| (word >> (at % 64)) as u16)
     }
 
-    /// Whether any chunk is in both sets.
+    /// Whether any chunk is in both sets. Takes as long as this one has pages.
     pub fn meets(&self, other: &Self) -> bool {
         let is_shared = |page: &u64, bits: &Page| match other.pages.get(page) {
             Some(words) => page::meet(bits, words),

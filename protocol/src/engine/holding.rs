@@ -51,7 +51,7 @@ impl Holding {
 
     /// Whether it holds any of these.
     pub(super) fn meets(&self, chunks: &Availability) -> bool {
-        if self.full { !chunks.is_empty() } else { self.availability.meets(chunks) }
+        if self.full { !chunks.is_empty() } else { chunks.meets(&self.availability) }
     }
 
     /// What it holds of the group with this number.

@@ -39,7 +39,10 @@ pub(super) fn resolve(text: &str) -> Outcome<Scenario> {
 impl Reader<'_> {
     fn scenario(mut self, file: File) -> Outcome<Scenario> {
         let deadline = match &file.deadline {
-            Some(text) => self.duration(text, MAX_DEADLINE)?,
+            Some(text) => match self.duration(text, MAX_DEADLINE)? {
+                Duration::ZERO => return Err(self.wrong(text, "nothing can be done by a deadline of no time")),
+                deadline => deadline,
+            },
             None => DEFAULT_DEADLINE,
         };
         let groups = self.groups(&file.nodes)?;

@@ -95,6 +95,7 @@ fn unknown_keys_impossible_numbers_and_missing_nodes_are_refused_with_their_line
     refused_with("nodes = \"seeder\"", "nodes = []", &["no node"]);
     refused_with("nodes = \"seeder\"", "nodes = 7", &["a name or a list of names"]);
     refused_with("at = \"1s\"", "at = \"121s\"", &["deadline"]);
+    refused(&format!("deadline = \"0s\"\n{SMALL}"), 1, &["no time"]);
     refused_with("at = \"1s\"", "at = \"3s..2s\"", &["ends before"]);
     refused_with("at = \"1s\"", "at = \"101%\"", &["share"]);
     refused_with("at = \"1s\"", "at = \"imgae done\"", &["imgae"]);
