@@ -104,6 +104,10 @@ struct Queue {
     // Every group that is open, full or being written, with what must be told when it settles.
     unsettled: BTreeMap<u64, Unsettled>,
     pending: HashMap<ObjectId, u64>,
+    /// The watch that a writer keeps who looks again by itself, within the longest that a group is open; each has a
+    /// number of its own.
+    watched: Option<u64>,
+    watches: u64,
     closing: bool,
 }
 
@@ -115,7 +119,9 @@ pub(super) struct Intake {
     room: Arc<Semaphore>,
     room_bytes: usize,
     queue: Mutex<Queue>,
+    /// The writers that wait for nothing else, and the one that keeps watch.
     work: Condvar,
+    watch: Condvar,
     settled: watch::Sender<Seq>,
 }
 
@@ -138,9 +144,12 @@ impl Intake {
                 full: VecDeque::new(),
                 unsettled: BTreeMap::new(),
                 pending: HashMap::new(),
+                watched: None,
+                watches: 0,
                 closing: false,
             }),
             work: Condvar::new(),
+            watch: Condvar::new(),
             settled: watch::Sender::new(Seq(0)),
         }
     }
@@ -181,11 +190,13 @@ impl Intake {
         queue.open.push(Object { id, kind, bytes, ingest: Arc::clone(ingest), room });
         if queue.open_bytes >= self.group_bytes {
             queue.fill();
-            self.work.notify_one();
+            self.call(queue);
         } else if queue.open_since.is_none() {
             queue.open_since = Some(Instant::now());
-            // A writer that waits for nothing now has a deadline to wait for.
-            self.work.notify_one();
+            if queue.watched.is_none() {
+                // One that waits for nothing has something to wait for now.
+                self.call(queue);
+            }
         }
         Ok(Seq(seq))
     }
@@ -198,9 +209,17 @@ impl Intake {
     pub(super) fn flush(&self) -> Seq {
         let mut queue = self.queue();
         queue.fill();
-        // One group, one writer: waking them all would have them wait for each other.
-        self.work.notify_one();
-        Seq(queue.open_seq - 1)
+        let seq = Seq(queue.open_seq - 1);
+        self.call(queue);
+        seq
+    }
+
+    /// Has one writer look: the one that keeps watch, which wrote last and has all it needs at hand, or another. Waking
+    /// them all would have them wait for each other, and waking one before the lock is free for the lock.
+    fn call(&self, mut queue: MutexGuard<'_, Queue>) {
+        let watched = queue.watched.take();
+        drop(queue);
+        if watched.is_some() { self.watch.notify_one() } else { self.work.notify_one() }
     }
 
     /// Hands the open group to a writer now, with the record of a content that is complete once the group is durable:
@@ -215,25 +234,41 @@ impl Intake {
         }
         queue.open_completions.push(Completion { record, hold: ingest.hold.clone() });
         queue.fill();
-        self.work.notify_one();
-        Ok(Seq(queue.open_seq - 1))
+        let seq = Seq(queue.open_seq - 1);
+        self.call(queue);
+        Ok(seq)
     }
 
     /// The next group to write; `None` once the intake is closed and empty. Blocks.
+    ///
+    /// Whoever comes here keeps watch for as long as a group may be open, if nobody else does: who puts something small
+    /// soon after has to wake nobody for the deadline.
     pub(super) fn next_group(&self) -> Option<Group> {
         let mut queue = self.queue();
+        let mut has_watched = false;
         loop {
             if let Some(group) = queue.full.pop_front() {
                 return Some(group);
             }
-            let age = queue.open_since.map(|since| since.elapsed());
-            match age {
-                Some(age) if queue.closing || age >= self.group_delay => queue.fill(),
-                Some(age) => {
-                    let left = self.group_delay - age;
-                    queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            let left = match queue.open_since.map(|since| since.elapsed()) {
+                Some(age) if queue.closing || age >= self.group_delay => {
+                    queue.fill();
+                    continue;
                 }
+                Some(age) => Some(self.group_delay - age),
                 None if queue.closing => return None,
+                None => Some(self.group_delay).filter(|_| !has_watched),
+            };
+            match left.filter(|_| queue.watched.is_none()) {
+                Some(left) => {
+                    queue.watches += 1;
+                    let own = Some(queue.watches);
+                    queue.watched = own;
+                    queue = self.watch.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+                    // Another may keep watch by now.
+                    queue.watched = queue.watched.filter(|_| queue.watched != own);
+                    has_watched = true;
+                }
                 None => queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -260,7 +295,8 @@ impl Intake {
             // What those have put that give up now is no group with what comes later: it would share their fate, and be
             // refused for want of room that they alone take.
             queue.fill();
-            self.work.notify_one();
+            self.call(queue);
+            queue = self.queue();
         }
         // Whoever hears of it finds nothing held any more by one that has given up.
         drop(unsettled);
@@ -287,6 +323,7 @@ impl Intake {
         self.room.close();
         self.queue().closing = true;
         self.work.notify_all();
+        self.watch.notify_all();
     }
 
     /// Takes nothing more in and forgets what no writer has begun; its owners hear that the store is closed.

@@ -286,3 +286,28 @@ fn claim_version(file: &Path, version: u8) {
     transaction.open_table(table).unwrap().insert("format", [version, 0, 0, 0].as_slice()).unwrap();
     transaction.commit().unwrap();
 }
+
+#[test]
+fn a_flush_always_finds_a_writer_awake() {
+    let home = tempfile::tempdir().unwrap();
+    // A writer that is not woken sleeps until tomorrow.
+    let config = StoreConfig { group_delay: Duration::from_secs(86_400), writers: 3, ..small() };
+    let store = Store::open(home.path(), config).unwrap();
+    let tasks: Vec<_> = (0..4u64)
+        .map(|task| {
+            let ingest = store.ingest();
+            std::thread::spawn(move || {
+                let mut rng = random(task);
+                for _ in 0..200 {
+                    let flushed = async {
+                        ingest.put_chunk(chunk(&mut rng, 200)).await?;
+                        ingest.flush().await
+                    };
+                    let done = wait(async { tokio::time::timeout(Duration::from_secs(300), flushed).await });
+                    done.expect("no writer was woken").unwrap();
+                }
+            })
+        })
+        .collect();
+    tasks.into_iter().for_each(|task| task.join().unwrap());
+}
