@@ -240,14 +240,7 @@ impl Catalog {
             }
             self.recents.save(transaction)
         };
-        let checked = match self.database.check_or_renew(salvage, &mut fill) {
-            // A fault of the disk has closed the handle, maybe long ago.
-            Err(error) if error.closes_handle() && !error.is_damage() => {
-                self.database.reopen()?;
-                self.database.check_or_renew(salvage, &mut fill)
-            }
-            checked => checked,
-        };
+        let checked = self.database.again(|| self.database.check_or_renew(salvage, &mut fill));
         if let Some(wrong) = checked? {
             found.push((wrong, true));
             found.extend(lost.iter().map(|hash| (damaged(&both_damaged(hash)), false)));
@@ -286,13 +279,7 @@ impl Catalog {
     }
 
     fn read<T>(&self, work: impl Fn(&redb::ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        match self.database.read(&work) {
-            Err(error) if error.closes_handle() && !error.is_damage() => {
-                self.database.reopen()?;
-                self.database.read(&work)
-            }
-            result => result,
-        }
+        self.database.again(|| self.database.read(&work))
     }
 
     /// Takes no more changes: the thread that serves them makes those that wait, and ends.

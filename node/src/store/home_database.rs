@@ -137,6 +137,18 @@ impl HomeDatabase {
         self.exchange(|| self.opened())
     }
 
+    /// Does `work`; when a fault of the disk has closed the file, maybe long ago, opens it anew and tries once more.
+    pub(super) fn again<T>(&self, mut work: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match work() {
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                tracing::warn!(%error, file = %self.path.display(), "opening a database anew");
+                self.reopen()?;
+                work()
+            }
+            result => result,
+        }
+    }
+
     /// Leaves the disk, which takes nothing because of `refusal`: only for what is derived.
     pub(super) fn leave_disk(&self, refusal: StoreError) -> Result<(), StoreError> {
         self.exchange(|| match open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), refusal.clone()) {

@@ -71,13 +71,7 @@ impl Changes {
             let parts = batch.drain(..).map(|(change, hold, reply)| (change, (hold, reply)));
             let (mut changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
             changes.extend(self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last)));
-            let outcome = match self.commit(&changes) {
-                Err(error) if error.closes_handle() && !error.is_damage() => {
-                    tracing::warn!(%error, "opening the catalog anew");
-                    self.database.reopen().and_then(|()| self.commit(&changes))
-                }
-                outcome => outcome,
-            };
+            let outcome = self.database.again(|| self.commit(&changes));
             let outcome = match outcome {
                 Err(error) if error.is_refusal() && changes.iter().all(Change::is_touch) => {
                     tracing::debug!(%error, "uses are not noted");

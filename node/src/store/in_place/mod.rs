@@ -130,19 +130,18 @@ impl InPlace {
         Ok(made)
     }
 
-    /// Runs `work` in a read transaction; without a database there is nothing to read. A handle that a fault of the
-    /// disk has closed is opened anew, once.
+    /// Runs `work` in a read transaction; without a database there is nothing to read.
     fn read<T: Default>(&self, work: impl Fn(&ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
         let Some(database) = self.database() else {
             return Ok(T::default());
         };
-        again(&database, || database.read(&work))
+        database.again(|| database.read(&work))
     }
 
     /// Runs `work` in a durable write transaction.
     fn write<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
         let database = self.made()?;
-        again(&database, || database.write(Durability::Immediate, &work))
+        database.again(|| database.write(Durability::Immediate, &work))
     }
 
     /// Where each of `ids` lies; `None` when no row says so. A row that does not match its check says nothing.
@@ -271,7 +270,7 @@ impl InPlace {
             }
             Ok(())
         };
-        again(&database, || database.check_or_renew(salvage, fill))
+        database.again(|| database.check_or_renew(salvage, fill))
     }
 
     /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing.
@@ -369,15 +368,4 @@ fn salvage(transaction: &ReadTransaction) -> Result<Salvaged, Trouble> {
         }
     }
     Ok((chunks, files))
-}
-
-fn again<T>(database: &HomeDatabase, work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    match work() {
-        Err(error) if error.closes_handle() && !error.is_damage() => {
-            tracing::warn!(%error, "opening the table of files in place anew");
-            database.reopen()?;
-            work()
-        }
-        result => result,
-    }
 }
