@@ -1,5 +1,9 @@
 //! Records that are committed in a segment, with the last chunks of their contents.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::backend::FileCall;
 use super::super::{ContentState, Effort, Removal, SEGMENTS_FOLDER};
 use super::content::Sample;
 use super::*;
@@ -152,12 +156,10 @@ fn while_a_segment_cannot_be_looked_into_nothing_is_collected_and_its_records_ar
     let mut rng = random(6);
     let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
     small.complete(&store);
-    let (image, _) = after_a_kill(home.path());
-    drop(store);
-    // The image was opened once, which took the record in: what a kill leaves is the home.
-    drop(image);
+    // As kill -9 leaves it: the record is in the segment alone. Closing the store would take it in.
     let image = tempfile::tempdir().unwrap();
     copy(home.path(), image.path());
+    drop(store);
     let away = take_segments_away(image.path());
     for segment in std::fs::read_dir(&away).unwrap() {
         // It is there, and cannot be read.
@@ -180,4 +182,57 @@ fn while_a_segment_cannot_be_looked_into_nothing_is_collected_and_its_records_ar
         content.assert_whole(&store);
     }
     wait(store.collect(Effort::Thorough, false)).unwrap();
+}
+
+/// Two reads of a segment fail, one after the other, so that it is not opened over the disk either; and no others.
+#[derive(Debug)]
+struct TwoReads {
+    left: AtomicU64,
+}
+
+impl Faults for TwoReads {
+    fn before(&self, call: FileCall, file: &Path) -> io::Result<()> {
+        let is_due = call == FileCall::Read && file.parent().is_some_and(|folder| folder.ends_with(SEGMENTS_FOLDER));
+        let left = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if is_due && matches!(left(), Ok(1 | 2)) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_segment_that_could_not_be_looked_into_takes_no_groups_though_it_can_be_read_again() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(7);
+    let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    small.complete(&store);
+    let image = tempfile::tempdir().unwrap();
+    copy(home.path(), image.path());
+    drop(store);
+    let (mut unread, mut failing) = (0, 2);
+    loop {
+        let image_now = tempfile::tempdir().unwrap();
+        copy(image.path(), image_now.path());
+        let read = Arc::new(TwoReads { left: AtomicU64::new(failing) });
+        let config = StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..super::small() };
+        if let Ok(store) = Store::open_with(image_now.path(), &config, Some(read.clone())) {
+            if read.left.load(Ordering::SeqCst) > 0 {
+                // A start takes no more reads than that.
+                break;
+            }
+            unread += usize::from(wait(store.collect(Effort::Thorough, false)).is_err());
+            later.complete(&store);
+            wait(store.close()).unwrap();
+            drop(store);
+            let store = open_steady(image_now.path());
+            for content in [&small, &later] {
+                assert_eq!(state(&store, content), Some(ContentState::Complete), "read {failing}");
+                content.assert_whole(&store);
+            }
+        }
+        failing += 1;
+    }
+    assert!(unread > 0, "no failing read kept the store from looking");
 }
