@@ -13,7 +13,7 @@ use super::coordinator::Coordinator;
 use super::job::Goal;
 use super::manifest::ManifestStep;
 use super::repeats::Looked;
-use crate::output::{Output, Shape};
+use crate::output::{Output, OutputError, Shape};
 use crate::store::{ContentState, Hold, ReadError, Store};
 
 impl Coordinator<'_> {
@@ -108,8 +108,13 @@ impl Coordinator<'_> {
         let Goal::Everything { output: Some(plan) } = &self.job.goal else {
             return Ok(());
         };
-        let (plan, hash) = (plan.clone(), self.job.hash);
-        let output = spawn_blocking(move || Output::create(&plan.path, &hash, shape, plan.force, plan.leftovers));
+        let (plan, hash, store) = (plan.clone(), self.job.hash, self.fetching.store.clone());
+        let output = spawn_blocking(move || {
+            let output = Output::create(&plan.path, &hash, shape, plan.force, plan.leftovers)?;
+            // From now on nothing counts on what is there.
+            let replacing = plan.force.then(|| store.replacing(&plan.path));
+            Ok::<_, OutputError>((output, replacing))
+        });
         let output = output.await.map_err(|_| FetchError::Broken)??;
         let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
         self.sink.set_output(&self.fetching.store, output, chunks);

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::FetchError;
 use super::keep::Keeping;
-use super::writer::Written;
+use super::replace::TakeOver;
 use crate::output::Output;
 use crate::store::{ReadError, Store};
 
@@ -24,15 +24,25 @@ use crate::store::{ReadError, Store};
 const BATCH_CHUNKS: usize = 16;
 /// Batches that may wait between the threads that read and the one that writes.
 const QUEUE_BATCHES: usize = 4;
-/// Chunks that are taken over from a file that the output replaces at once: 72 bytes each.
-const TAKEN_OVER_CHUNKS: usize = 16 * 1024;
 /// Threads that read at most: each has a batch in hand.
 const MAX_READERS: usize = 4;
 
 /// Chunks with their places in the stream.
-type Batch = Vec<(u64, ChunkRow, bytes::Bytes)>;
+pub(super) type Batch = Vec<(u64, ChunkRow, bytes::Bytes)>;
 
-/// Writes every chunk that has not been `written` yet, then finishes the output. `on_bytes` is told how many bytes it
+/// An output in which nothing is missing but what was held before.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) output: Output,
+    /// What the store knows of it, if it keeps it.
+    pub(super) keeping: Option<Keeping>,
+    /// The chunks that are in it.
+    pub(super) written: Availability,
+    /// Sees to what it replaces, if it may replace anything.
+    pub(super) take_over: Option<TakeOver>,
+}
+
+/// Writes every chunk that has not been written yet, then finishes the output. `on_bytes` is told how many bytes it
 /// has written so far. What the output itself keeps is read and checked there, and not written again.
 ///
 /// # Errors
@@ -42,12 +52,12 @@ pub(super) async fn export(
     store: &Store,
     hash: ContentHash,
     root: Root,
-    (output, keeping): Written,
-    written: Availability,
+    mut unfinished: Unfinished,
     on_bytes: impl FnMut(u64) + Send + 'static,
 ) -> Result<(), FetchError> {
+    let written = std::mem::replace(&mut unfinished.written, Availability::new(0));
     if written.is_complete() {
-        return spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?;
+        return spawn_blocking(move || unfinished.finish()).await.map_err(|_| FetchError::Broken)?;
     }
     let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
     let plan = Arc::new(Mutex::new(Plan::new(store, hash, &root, written)));
@@ -58,57 +68,59 @@ pub(super) async fn export(
     });
     let readers: Vec<_> = readers.collect();
     drop(sink);
-    let writer = spawn_blocking(move || write_all(output, keeping, batches, on_bytes));
+    let writer = spawn_blocking(move || write_all(unfinished, batches, on_bytes));
     // A writer that failed is the cause when the readers find nobody to read for.
-    let (output, keeping) = writer.await.map_err(|_| FetchError::Broken)??;
+    let unfinished = writer.await.map_err(|_| FetchError::Broken)??;
     for read in join_all(readers).await {
         read.map_err(|_| FetchError::Broken)??;
     }
     if let Some(damage) = self::plan(&plan).damage.take() {
         return Err(FetchError::Read(damage));
     }
-    spawn_blocking(move || finish(output, keeping)).await.map_err(|_| FetchError::Broken)?
+    spawn_blocking(move || unfinished.finish()).await.map_err(|_| FetchError::Broken)?
 }
 
-fn finish(output: Output, keeping: Option<Keeping>) -> Result<(), FetchError> {
-    output.finish()?;
-    if let Some(keeping) = keeping {
-        keeping.finish();
+impl Unfinished {
+    /// Gives the output its final name.
+    fn finish(self) -> Result<(), FetchError> {
+        self.output.finish()?;
+        // What lies under the name now stays.
+        drop(self.take_over);
+        if let Some(keeping) = self.keeping {
+            keeping.finish();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn write_all(
-    mut output: Output,
-    mut keeping: Option<Keeping>,
+    mut unfinished: Unfinished,
     mut batches: mpsc::Receiver<Batch>,
     mut on_bytes: impl FnMut(u64),
-) -> Result<Written, FetchError> {
+) -> Result<Unfinished, FetchError> {
+    let Unfinished { output, keeping, take_over, .. } = &mut unfinished;
+    let mut take_over = take_over.as_mut().filter(|_| output.is_replacing());
     let mut done = 0;
-    let mut taken_over = Vec::new();
     while let Some(batch) = batches.blocking_recv() {
-        for (offset, row, bytes) in batch {
-            let is_there = match &mut keeping {
-                Some(keeping) => keeping.lies_there(offset, row.id, row.len)?,
+        for (offset, row, bytes) in &batch {
+            let is_there = match keeping {
+                Some(keeping) => keeping.lies_there(*offset, row.id, row.len)?,
                 None => false,
             };
             if !is_there {
-                output.write(offset, &bytes)?;
+                output.write(*offset, bytes)?;
                 done += bytes.len() as u64;
-                if let Some(keeping) = &mut keeping {
-                    taken_over.extend(keeping.takes_over(offset, row.id, row.len)?);
-                    if taken_over.len() >= TAKEN_OVER_CHUNKS {
-                        keeping.take_over(&std::mem::take(&mut taken_over))?;
-                    }
-                }
             }
+        }
+        if let Some(take_over) = &mut take_over {
+            take_over.take(&batch, keeping.as_mut())?;
         }
         on_bytes(done);
     }
-    if let Some(keeping) = &mut keeping {
-        keeping.take_over(&taken_over)?;
+    if let Some(take_over) = take_over {
+        take_over.finish(keeping.as_mut())?;
     }
-    Ok((output, keeping))
+    Ok(unfinished)
 }
 
 /// What is still to be read; the readers share it.

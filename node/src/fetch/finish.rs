@@ -21,14 +21,14 @@ impl Coordinator<'_> {
             self.peers.let_go();
             told
         };
-        let (written, (progress, peers)) = tokio::join!(stored, told);
-        let written = written?;
+        let (unfinished, (progress, peers)) = tokio::join!(stored, told);
+        let unfinished = unfinished?;
         if !matches!(self.job.goal, Goal::Entries { .. } | Goal::Rows { .. }) {
             self.announce();
         }
         Ok(Outcome {
             root: self.root.take().ok_or(FetchError::Broken)?,
-            written,
+            unfinished,
             was_whole: !self.completed(completion),
             fetched_bytes: progress.received_bytes,
             wasted_bytes: progress.wasted_bytes,

@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_protocol::availability::Availability;
 use shoal_protocol::engine::{EngineConfig, Priority};
 use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::{ChunkLeaf, EntryPath, PlacedEntry, Root};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::FetchError;
+use super::export::Unfinished;
 use super::manifest::Extent;
 use super::translation::MAX_BASE_CHUNKS;
-use super::writer::Written;
 use crate::api::{Failure, FailureKind, PeerShare, Progress};
 use crate::config::MAX_BASES;
 use crate::contents::{Live, Registration};
@@ -309,8 +308,8 @@ impl Goal {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) root: Root,
-    /// The output and what has been written of it so far.
-    pub(super) written: Option<(Written, Availability)>,
+    /// The output, if there is one.
+    pub(super) unfinished: Option<Unfinished>,
     /// Whether there was nothing to record: all of it was recorded as held, or only a part of it was asked for.
     pub(super) was_whole: bool,
     pub(crate) fetched_bytes: u64,

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use shoal_protocol::hash::ChunkId;
+use shoal_protocol::manifest::ChunkRow;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -87,14 +88,11 @@ impl Keeping {
         }
     }
 
-    /// Where in the output a chunk lies that has been written at this place of the stream from what the store held, if
-    /// it may have to be placed there: the output replaces a file in which it may lie. Blocks.
-    pub(super) fn takes_over(&mut self, offset: u64, id: ChunkId, len: u32) -> Result<Option<Kept>, FetchError> {
-        let Some((file, offset)) = self.keeper.file_of(offset, len) else {
-            return Ok(None);
-        };
-        self.file(file)?;
-        Ok(self.writer.replaces().then_some(Kept { number: 0, id, len, file, offset }))
+    /// Where in the output a chunk is to be placed that has been written at this place of the stream, if it keeps it.
+    pub(super) fn place_of(&self, offset: u64, row: &ChunkRow) -> Option<Kept> {
+        let ChunkRow { id, len } = *row;
+        let (file, offset) = self.keeper.file_of(offset, len)?;
+        Some(Kept { number: 0, id, len, file, offset })
     }
 
     /// Makes chunks durable that lie in the output, and places those that lie in no segment and in no file that stays.

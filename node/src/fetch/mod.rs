@@ -26,6 +26,7 @@ mod patience;
 mod peers;
 mod recording;
 mod repeats;
+mod replace;
 mod reports;
 mod room;
 mod rows;
@@ -179,14 +180,14 @@ impl Fetching {
     }
 
     async fn write_out(&self, job: &Job, outcome: &mut Outcome) -> Result<(), FetchError> {
-        let Some((output, written)) = outcome.written.take() else {
+        let Some(unfinished) = outcome.unfinished.take() else {
             return Ok(());
         };
         let progress = job.progress.clone();
         let (total, begun) = (outcome.root.bytes, outcome.fetched_bytes);
         let on_bytes = move |bytes| tell_writing(&progress, begun + bytes, total);
         on_bytes(0);
-        export::export(&self.store, job.hash, outcome.root.clone(), output, written, on_bytes).await?;
+        export::export(&self.store, job.hash, outcome.root.clone(), unfinished, on_bytes).await?;
         outcome.registration = None;
         Ok(())
     }

@@ -10,11 +10,13 @@ use shoal_protocol::chunk::VerifiedChunk;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::FetchError;
+use super::export::Unfinished;
 use super::keep::{Keeping, Kept};
-use super::writer::{OutputWriter, Piece, Written};
+use super::replace::TakeOver;
+use super::writer::{OutputWriter, Piece};
 use crate::contents::Live;
 use crate::output::{Keeper, Output};
-use crate::store::{Hold, Ingest, ManifestRecord, Seq, Store};
+use crate::store::{Hold, Ingest, ManifestRecord, Replacing, Seq, Store};
 
 /// Runs of chunks that may wait to become durable before no more places are looked up, 24 bytes each. What the store
 /// has room for is far less; repeated chunks may stand at many places.
@@ -43,6 +45,8 @@ pub(super) struct Sink {
     hurried: Seq,
     /// When that was.
     hurried_at: Option<Instant>,
+    /// Present when the output may replace something.
+    replacing: Option<Replacing>,
     /// Present when the output is the store's copy of what lies in large files.
     keeper: Option<Keeper>,
     /// The number of the last chunk that is to be kept in the output.
@@ -63,6 +67,7 @@ impl Sink {
             open_since: None,
             hurried: Seq::default(),
             hurried_at: None,
+            replacing: None,
             keeper: None,
             last_kept: 0,
             kept: watch::channel(0).1,
@@ -75,7 +80,8 @@ impl Sink {
     }
 
     /// Begins to write chunks to an output too.
-    pub(super) fn set_output(&mut self, store: &Store, output: Output, chunks: u64) {
+    pub(super) fn set_output(&mut self, store: &Store, (output, replacing): (Output, Option<Replacing>), chunks: u64) {
+        self.replacing = replacing;
         self.keeper = output.keeper().cloned();
         let keeping = self.keeper.clone().map(|keeper| {
             let (durable, kept) = watch::channel(0);
@@ -197,7 +203,7 @@ impl Sink {
         mut self,
         live: Option<&Arc<Live>>,
         record: Option<ManifestRecord>,
-    ) -> Result<Option<(Written, Availability)>, FetchError> {
+    ) -> Result<Option<Unfinished>, FetchError> {
         // What is kept in the output has to be durable there first.
         let (record, late_record) = if self.keeper.is_none() { (record, None) } else { (None, record) };
         let output = async {
@@ -219,7 +225,9 @@ impl Sink {
         if let Some(live) = live {
             self.tell(live)?;
         }
-        Ok(output.map(|output| (output, self.written)))
+        let take_over = self.replacing.map(|replacing| TakeOver::new(replacing, self.ingest));
+        let unfinished = |(output, keeping)| Unfinished { output, keeping, written: self.written, take_over };
+        Ok(output.map(unfinished))
     }
 }
 

@@ -99,6 +99,11 @@ impl Output {
         self.keeper.as_ref()
     }
 
+    /// Whether something is there now that it replaces.
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.place.target().symlink_metadata().is_ok()
+    }
+
     /// Writes bytes at an offset of the content's stream.
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
         match &mut self.body {

@@ -124,6 +124,11 @@ impl Place {
         &self.part
     }
 
+    /// The name that it is to get.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Gives the output its final name, durably.
     pub(super) fn settle(mut self) -> Result<(), OutputError> {
         self.rename()?;

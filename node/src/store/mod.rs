@@ -63,7 +63,7 @@ pub use self::config::StoreConfig;
 pub use self::error::{ReadError, StoreError};
 pub use self::gc::{Collected, Effort};
 pub use self::holds::Hold;
-pub use self::in_place::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile};
+pub use self::in_place::{FileNumber, FileStamp, InPlaceWriter, KeptChunk, NewFile, Replacing};
 pub use self::ingest::{Added, Ingest};
 pub use self::intake::Seq;
 pub use self::quota::MIN_QUOTA_BYTES;

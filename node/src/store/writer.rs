@@ -130,7 +130,7 @@ fn write_group(
     news: &SyncSender<News>,
 ) -> Result<Option<Written>, StoreError> {
     let Group { objects, completions, .. } = group;
-    let entries = shared.find(objects.iter().map(|object| &object.id), hold)?;
+    let entries = shared.find_to_stay(objects.iter().map(|object| &object.id), hold)?;
     let objects: Vec<Object> =
         objects.into_iter().zip(entries).filter(|(_, entry)| !entry.is_held()).map(|(object, _)| object).collect();
     if objects.is_empty() {

@@ -142,6 +142,72 @@ fn the_next_version_fetched_over_the_one_in_place_is_held_whole() {
     });
 }
 
+/// A copy of `from` behind some other bytes, so that all that both have lies elsewhere in it.
+fn behind_a_preface(from: &Path, to: &Path) {
+    let mut bytes = vec![9; 70_000];
+    bytes.extend(fs::read(from).unwrap());
+    fs::write(to, bytes).unwrap();
+}
+
+#[test]
+fn what_replaces_a_file_in_place_and_is_not_in_place_itself_is_held_whole() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let old = sample(cluster.folder(), "old", 12 * MIB, 8);
+        let new = cluster.folder().join("new");
+        behind_a_preface(&old, &new);
+        let source = cluster.node(0).shoal();
+        let (first, second) = (source.publish(&old).await.unwrap(), source.publish(&new).await.unwrap());
+        let fetcher = cluster.node(1).shoal();
+        let output = cluster.folder().join("out");
+        let over = || FetchOptions { force: true, ..FetchOptions::default() };
+        // The same content once more, and the next version.
+        for (content, original) in [(&first, &old), (&second, &new)] {
+            fetch_and_compare(
+                &fetcher,
+                &first.hash.to_string(),
+                &output,
+                FetchOptions { force: true, ..in_place() },
+                &old,
+            )
+            .await;
+            let fetched = fetch_and_compare(&fetcher, &content.hash.to_string(), &output, over(), original).await;
+            assert!(fetched.fetched_bytes < MIB, "{} bytes", fetched.fetched_bytes);
+        }
+        cluster.kill(0).await.unwrap();
+        fs::remove_file(&output).unwrap();
+        for (content, original) in [(&first, &old), (&second, &new)] {
+            let read = fetcher.run(["cat", &content.hash.to_string()]).await.unwrap().succeeded().unwrap();
+            assert!(read.stdout == fs::read(original).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_folder_in_place_is_replaced_by_one_in_which_files_have_other_names_or_are_small() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let (old, new) = (cluster.folder().join("old"), cluster.folder().join("new"));
+        [&old, &new].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        let named = sample(&old, "has another name", 5 * MIB, 9);
+        behind_a_preface(&named, &new.join("than before"));
+        // Below 1 MiB what is left of it is copied.
+        let cut = sample(&old, "is cut", MIB + 1, 10);
+        fs::write(new.join("a"), &fs::read(&cut).unwrap()[..800_000]).unwrap();
+        let source = cluster.node(0).shoal();
+        let (first, second) = (source.publish(&old).await.unwrap(), source.publish(&new).await.unwrap());
+        let fetcher = cluster.node(1).shoal();
+        let output = cluster.folder().join("out");
+        fetch_and_compare(&fetcher, &first.hash.to_string(), &output, in_place(), &old).await;
+        let over = FetchOptions { force: true, ..in_place() };
+        let fetched = fetch_and_compare(&fetcher, &second.hash.to_string(), &output, over, &new).await;
+        assert!(fetched.fetched_bytes < MIB / 2, "{} bytes", fetched.fetched_bytes);
+        cluster.kill(0).await.unwrap();
+        let copy = cluster.folder().join("copy");
+        fetch_and_compare(&fetcher, &second.hash.to_string(), &copy, FetchOptions::default(), &new).await;
+    });
+}
+
 #[test]
 fn a_fetch_in_place_that_was_killed_goes_on_in_its_output() {
     run(async {

@@ -7,6 +7,7 @@
 //!
 //! The database is made when the first file comes: who keeps nothing in place pays nothing.
 
+mod doubt;
 mod read;
 mod rows;
 mod write;
@@ -20,10 +21,11 @@ use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTra
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::home_database::{About, HomeDatabase};
-use super::index::Entry;
 use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
 
+pub use self::doubt::Replacing;
+use self::doubt::Targets;
 pub(super) use self::read::Wanted;
 pub use self::rows::{FileNumber, FileStamp};
 pub(super) use self::rows::{FilePlace, FileRow};
@@ -56,6 +58,8 @@ struct State {
     gone: HashSet<FileNumber>,
     /// Files that a publish or fetch under way has placed chunks in, and how many of those there are.
     busy: HashMap<FileNumber, usize>,
+    /// Where outputs are about to replace what is there.
+    targets: Targets,
 }
 
 /// What a sweep has removed.
@@ -167,30 +171,6 @@ impl InPlace {
     /// Whether the file could not be opened when it was last looked for.
     pub(super) fn is_gone(&self, file: FileNumber) -> bool {
         self.state().gone.contains(&file)
-    }
-
-    /// Looks at the files in which some of `entries` lie: what lies in one that does not look as it did is not to be
-    /// relied on.
-    pub(super) fn doubt(&self, entries: &mut [Entry]) -> Result<(), StoreError> {
-        let mut unchanged = HashMap::new();
-        for entry in entries {
-            let Entry::InFile(place) = *entry else { continue };
-            if !entry.is_held() {
-                continue;
-            }
-            let is_unchanged = match unchanged.get(&place.file) {
-                Some(known) => *known,
-                None => {
-                    let looks = self.file(place.file)?.is_some_and(|row| read::looks_unchanged(&row));
-                    unchanged.insert(place.file, looks);
-                    looks
-                }
-            };
-            if !is_unchanged {
-                *entry = Entry::InChangedFile(place);
-            }
-        }
-        Ok(())
     }
 
     /// Forgets which files could not be opened, so that each is looked for anew.

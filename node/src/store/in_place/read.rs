@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -142,7 +142,7 @@ fn read_at(file: &File, len: usize, offset: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a regular file for reading.
-fn open(path: &std::path::Path) -> io::Result<(File, FileStamp)> {
+fn open(path: &Path) -> io::Result<(File, FileStamp)> {
     let file = OpenOptions::new().read(true).custom_flags(NO_WAIT).open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
@@ -151,9 +151,9 @@ fn open(path: &std::path::Path) -> io::Result<(File, FileStamp)> {
     Ok((file, FileStamp::of(&meta)))
 }
 
-/// Whether a file still looks as its row says, so that nothing speaks against it.
-pub(super) fn looks_unchanged(row: &FileRow) -> bool {
-    row.paths().any(|path| {
+/// Where a file is that still looks as its row says, so that nothing speaks against it.
+pub(super) fn found_at(row: &FileRow) -> Option<&Path> {
+    row.paths().find(|path| {
         std::fs::metadata(path).is_ok_and(|meta| {
             let now = FileStamp::of(&meta);
             if row.is_growing { now.is_same_file(&row.stamp) } else { now == row.stamp }

@@ -1,6 +1,6 @@
 //! Placing chunks in files of the user.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::super::ingest::Added;
 use super::super::rows::{ObjectId, Soundness};
 use super::super::shared::Shared;
 use super::super::usage::disk_bytes;
-use super::read::looks_unchanged;
+use super::doubt::Targets;
 use super::{CHUNKS, FILES, FileNumber, FilePlace, FileRow, FileStamp};
 
 /// What a row may take on the disk until it is durable: a page, copied, and one above it.
@@ -126,7 +126,7 @@ impl InPlaceWriter {
         due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
         let in_place = &self.shared.in_place;
         let (files, added) = in_place.write(|transaction| {
-            let mut placing = Placing::new(transaction, &self.files)?;
+            let mut placing = Placing::new(transaction, &self.files, in_place.targets())?;
             for chunk in &due {
                 let (file, offset) = placing.place(chunk)?;
                 self.hold.add_in_file(file, offset);
@@ -142,13 +142,6 @@ impl InPlaceWriter {
         self.added.chunks += added.chunks;
         self.added.bytes += added.bytes;
         Ok(())
-    }
-
-    /// Whether one of the files takes the place of one in which chunks may lie: they are to be placed anew in it.
-    pub fn replaces(&self) -> bool {
-        let before = self.before.as_ref();
-        let is_known = |path: &PathBuf| before.is_some_and(|before| before.contains_key(path));
-        self.files.values().filter_map(|row| row.becomes.as_ref()).any(is_known)
     }
 
     /// Notes that files are whole now, under the names that they were to have; durable on return.
@@ -218,14 +211,18 @@ struct Placing<'t> {
     table: Table<'t, u32, &'static [u8]>,
     /// Rows of files as they are to be; `None` for one whose row is lost.
     rows: BTreeMap<FileNumber, Option<FileRow>>,
-    unchanged: HashMap<FileNumber, bool>,
-    /// Where others will lie soon.
-    replaced: HashSet<PathBuf>,
+    /// Whether files of others can be relied on.
+    reliable: HashMap<FileNumber, bool>,
+    targets: Targets,
     added: Added,
 }
 
 impl<'t> Placing<'t> {
-    fn new(transaction: &'t WriteTransaction, own: &BTreeMap<FileNumber, FileRow>) -> Result<Self, Trouble> {
+    fn new(
+        transaction: &'t WriteTransaction,
+        own: &BTreeMap<FileNumber, FileRow>,
+        targets: Targets,
+    ) -> Result<Self, Trouble> {
         let (chunks, table) = (transaction.open_table(CHUNKS)?, transaction.open_table(FILES)?);
         let mut rows = BTreeMap::new();
         for (number, row) in own {
@@ -234,8 +231,7 @@ impl<'t> Placing<'t> {
             let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
             rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
         }
-        let replaced = own.values().filter_map(|row| row.becomes.clone()).collect();
-        Ok(Self { chunks, table, rows, unchanged: HashMap::new(), replaced, added: Added::default() })
+        Ok(Self { chunks, table, rows, reliable: HashMap::new(), targets, added: Added::default() })
     }
 
     /// Places a chunk; says where it lies then.
@@ -247,7 +243,7 @@ impl<'t> Placing<'t> {
         match before {
             // One that stands several times in a file is there wherever it lies.
             Some(before) if before.soundness == Soundness::Sound => {
-                if before.file == file || self.is_unchanged(before.file)? {
+                if before.file == file || self.is_reliable(before.file)? {
                     return Ok((before.file, before.offset));
                 }
             }
@@ -274,14 +270,14 @@ impl<'t> Placing<'t> {
     }
 
     /// Whether a file can be relied on: it looks as it did, and stays where it is.
-    fn is_unchanged(&mut self, number: FileNumber) -> Result<bool, Trouble> {
-        if let Some(known) = self.unchanged.get(&number) {
+    fn is_reliable(&mut self, number: FileNumber) -> Result<bool, Trouble> {
+        if let Some(known) = self.reliable.get(&number) {
             return Ok(*known);
         }
-        let path = self.row(number)?.filter(|row| looks_unchanged(row)).map(|row| row.path.clone());
-        let unchanged = path.is_some_and(|path| !self.replaced.contains(&path));
-        self.unchanged.insert(number, unchanged);
-        Ok(unchanged)
+        let row = self.row(number)?.cloned();
+        let reliable = row.is_some_and(|row| self.targets.spare(&row));
+        self.reliable.insert(number, reliable);
+        Ok(reliable)
     }
 
     fn count(&mut self, number: FileNumber, len: u32, more: bool) -> Result<(), Trouble> {
@@ -311,7 +307,7 @@ impl<'t> Placing<'t> {
 
 /// Removes rows of chunks, and of files that have none any more; says how many files those are.
 pub(super) fn remove(transaction: &WriteTransaction, dead: &[(ObjectId, Option<FilePlace>)]) -> Result<u64, Trouble> {
-    let mut placing = Placing::new(transaction, &BTreeMap::new())?;
+    let mut placing = Placing::new(transaction, &BTreeMap::new(), Targets::default())?;
     for (id, place) in dead {
         placing.chunks.remove(id)?;
         if let Some(place) = place {

@@ -14,6 +14,7 @@ mod model;
 mod quota;
 mod recent;
 mod renew;
+mod replace;
 mod torture;
 mod verify;
 

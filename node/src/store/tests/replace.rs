@@ -1,0 +1,86 @@
+//! Chunks that lie in files of the user which an output is about to replace.
+
+use std::fs;
+
+use shoal_protocol::hash::ChunkId;
+
+use super::in_place::UserFile;
+use super::*;
+
+#[test]
+fn what_lies_in_a_file_that_is_to_be_replaced_moves_to_the_new_one() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let old = UserFile::make(files.path(), "a", 60, 10);
+    old.place(&store);
+    // The new one begins with something else, so that all that both have has moved.
+    let mut new = UserFile::make(files.path(), "part", 61, 1);
+    new.chunks.extend(old.chunks[2..].iter().cloned());
+    fs::write(&new.path, new.chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect::<Vec<_>>()).unwrap();
+    let replacing = store.replacing(&old.path);
+    let mut writer = store.in_place_writer();
+    let number = new.add(&mut writer, Some(old.path.clone()));
+    writer.keep(&new.kept(number)).unwrap();
+    assert_holds(&store, &new.chunks);
+    fs::rename(&new.path, &old.path).unwrap();
+    drop(replacing);
+    writer.finish().unwrap();
+    drop(writer);
+    assert_holds(&store, &new.chunks);
+    drop(store);
+    assert_holds(&open(home.path()), &new.chunks);
+}
+
+#[test]
+fn what_lies_in_a_folder_that_is_to_be_replaced_moves_though_no_new_file_has_the_name() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (folder, part) = (files.path().join("folder"), files.path().join("part"));
+    for folder in [&folder, &part] {
+        fs::create_dir(folder).unwrap();
+    }
+    // Known by a name with a link in it.
+    let link = files.path().join("link");
+    std::os::unix::fs::symlink(files.path(), &link).unwrap();
+    let old = UserFile::make(&link.join("folder"), "old", 62, 10);
+    let beside = UserFile::make(files.path(), "folder of another name", 63, 10);
+    old.place(&store);
+    beside.place(&store);
+    let both = || old.chunks.iter().chain(&beside.chunks);
+    let path = part.join("new");
+    fs::write(&path, both().flat_map(|chunk| chunk.bytes().to_vec()).collect::<Vec<_>>()).unwrap();
+    let new = UserFile { path, chunks: both().cloned().collect() };
+    let replacing = store.replacing(&folder);
+    let ids: Vec<ChunkId> = both().map(VerifiedChunk::id).collect();
+    let lost = [[true; 10], [false; 10]].concat();
+    assert_eq!(replacing.loses(&ids, &store.hold(None)).unwrap(), lost);
+    let mut writer = store.in_place_writer();
+    let number = new.add(&mut writer, Some(folder.join("new")));
+    writer.keep(&new.kept(number)).unwrap();
+    assert_eq!(writer.lie_there(&new.kept(number)).unwrap(), lost);
+    fs::remove_dir_all(&folder).unwrap();
+    assert_holds(&store, both());
+}
+
+#[test]
+fn what_lies_where_something_is_to_be_replaced_is_stored_by_whoever_puts_it() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let file = UserFile::make(files.path(), "a", 64, 10);
+    let ids: Vec<ChunkId> = file.chunks.iter().map(VerifiedChunk::id).collect();
+    file.place(&store);
+    // Two are about to replace it, and one gives up.
+    let replacing = [store.replacing(&file.path), store.replacing(&file.path)];
+    drop(replacing);
+    put_all(&store, &file.chunks).unwrap();
+    assert_eq!(store.usage().unwrap().payload_bytes, 0);
+    let [replacing, other] = [store.replacing(&file.path), store.replacing(&file.path)];
+    drop(other);
+    // It is held as long as it is there, and need not be fetched.
+    assert_eq!(store.find_chunks(&ids, &store.hold(None)).unwrap().0, [true; 10]);
+    assert_eq!(replacing.loses(&ids, &store.hold(None)).unwrap(), [true; 10]);
+    put_all(&store, &file.chunks).unwrap();
+    assert_eq!(replacing.loses(&ids, &store.hold(None)).unwrap(), [false; 10]);
+    fs::remove_file(&file.path).unwrap();
+    assert_holds(&store, &file.chunks);
+}
