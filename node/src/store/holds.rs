@@ -60,6 +60,13 @@ impl<K: Copy + Eq + Hash> Places<K> {
         self.segments.get(&segment).and_then(|words| words.get(word)).is_some_and(|word| word & bit != 0)
     }
 
+    /// Takes in the object at `to` if the one at `from` is in it.
+    fn follow(&mut self, from: (K, u64), to: (K, u64)) {
+        if self.covers(from.0, from.1) {
+            self.add(to.0, to.1);
+        }
+    }
+
     /// Takes in all of `other`.
     pub(super) fn merge(&mut self, other: &Self) {
         for (segment, theirs) in &other.segments {
@@ -244,15 +251,16 @@ impl Holds {
     /// Lets everybody who knows of the object at `from` know of it at `to` as well.
     pub(super) fn follow(&self, from: (SegmentNumber, u64), to: (SegmentNumber, u64)) {
         let mut registry = self.registry();
-        if registry.ended.covers(from.0, from.1) {
-            registry.ended.add(to.0, to.1);
-        }
-        for held in registry.open.values() {
-            let mut places = held.places();
-            if places.covers(from.0, from.1) {
-                places.add(to.0, to.1);
-            }
-        }
+        registry.ended.follow(from, to);
+        registry.open.values().for_each(|held| held.places().follow(from, to));
+    }
+
+    /// The same of a chunk that lies in another file of the user, or elsewhere in it, from now on. Only under
+    /// [`deciding`](Self::deciding), or somebody may just have found it where it lay.
+    pub(super) fn follow_in_file(&self, from: (FileNumber, u64), to: (FileNumber, u64)) {
+        let mut registry = self.registry();
+        registry.ended_files.follow(from, to);
+        registry.open.values().for_each(|held| held.files().follow(from, to));
     }
 
     /// Forgets a segment that is gone.

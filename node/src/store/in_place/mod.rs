@@ -253,27 +253,26 @@ impl InPlace {
         database.again(|| database.check_or_renew(salvage, fill))
     }
 
-    /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing.
+    /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing. One that has
+    /// been placed anew is none of them, whatever was found before.
     pub(super) fn forget_damaged(&self, ids: &[ObjectId]) -> Result<(), StoreError> {
-        if !self.is_used() {
+        if ids.is_empty() || !self.is_used() {
             return Ok(());
         }
-        let places = self.read(|transaction| {
-            let table = transaction.open_table(CHUNKS)?;
-            let rows = ids.iter().filter_map(|id| match table.get(id) {
-                Ok(value) => value.map(|value| Ok((*id, FilePlace::decode(id, value.value()).ok()))),
-                Err(error) => Some(Err(error.into())),
-            });
-            rows.collect::<Result<Vec<_>, Trouble>>()
-        })?;
         let is_lost = |place: &Option<FilePlace>| {
             place.is_none_or(|place| place.soundness == Soundness::Damaged || self.is_gone(place.file))
         };
-        let lost: Vec<_> = places.into_iter().filter(|(_, place)| is_lost(place)).collect();
-        if !lost.is_empty() {
-            self.write(|transaction| write::remove(transaction, &lost))?;
-        }
-        Ok(())
+        let forgotten = self.write(|transaction| {
+            let table = transaction.open_table(CHUNKS)?;
+            let mut lost = Vec::new();
+            for id in ids {
+                let place = table.get(id)?.map(|value| FilePlace::decode(id, value.value()).ok());
+                lost.extend(place.filter(is_lost).map(|place| (*id, place)));
+            }
+            drop(table);
+            write::remove(transaction, &lost)
+        });
+        forgotten.map(drop)
     }
 
     /// Removes the rows of chunks that are not `live`, or that cannot be read, and of files without chunks. What a

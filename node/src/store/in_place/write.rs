@@ -113,8 +113,12 @@ impl InPlaceWriter {
             0 => None,
             _ => Some(self.shared.room((rows * ROW_PAGES_BYTES).min(database_bytes + rows * ROW_BYTES), 0)?),
         };
-        // Until the rows are there the collector decides nothing.
-        let _looking = self.shared.holds.looking();
+        let (in_place, holds) = (&self.shared.in_place, &self.shared.holds);
+        // Until the rows are there the collector decides nothing. Of a chunk that may move, nobody else finds out where
+        // it lies either: whoever has found it holds it where it is then.
+        let may_move = in_place.places(ids())?.iter().any(Option::is_some);
+        let _deciding = may_move.then(|| holds.deciding());
+        let _looking = (!may_move).then(|| holds.looking());
         let held = self.shared.segment_entries(ids())?;
         self.hold.add_held(&held);
         let mut due: Vec<&KeptChunk> =
@@ -124,8 +128,7 @@ impl InPlaceWriter {
         }
         // Neighbours in the table share pages.
         due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
-        let in_place = &self.shared.in_place;
-        let (files, added) = in_place.write(|transaction| {
+        let Placed { files, added, moved } = in_place.write(|transaction| {
             let mut placing = Placing::new(transaction, &self.files, in_place.targets())?;
             for chunk in &due {
                 let (file, offset) = placing.place(chunk)?;
@@ -133,6 +136,7 @@ impl InPlaceWriter {
             }
             placing.finish()
         })?;
+        moved.into_iter().for_each(|(from, to)| holds.follow_in_file(from, to));
         for (number, row) in files {
             // Others may have lost chunks by this, but are not ours to look after.
             if let Some(own) = self.files.get_mut(&number) {
@@ -214,7 +218,18 @@ struct Placing<'t> {
     /// Whether files of others can be relied on.
     reliable: HashMap<FileNumber, bool>,
     targets: Targets,
+    placed: Placed,
+}
+
+/// What has been placed.
+#[derive(Default)]
+struct Placed {
+    /// The rows of files that have changed by it.
+    files: BTreeMap<FileNumber, FileRow>,
+    /// What was not held before.
     added: Added,
+    /// Where chunks lay before, and where they lie now.
+    moved: Vec<((FileNumber, u64), (FileNumber, u64))>,
 }
 
 impl<'t> Placing<'t> {
@@ -231,7 +246,7 @@ impl<'t> Placing<'t> {
             let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
             rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
         }
-        Ok(Self { chunks, table, rows, reliable: HashMap::new(), targets, added: Added::default() })
+        Ok(Self { chunks, table, rows, reliable: HashMap::new(), targets, placed: Placed::default() })
     }
 
     /// Places a chunk; says where it lies then.
@@ -249,12 +264,13 @@ impl<'t> Placing<'t> {
             }
             Some(_) => {}
             None => {
-                self.added.chunks += 1;
-                self.added.bytes += u64::from(len);
+                self.placed.added.chunks += 1;
+                self.placed.added.bytes += u64::from(len);
             }
         }
         if let Some(before) = before {
             self.count(before.file, before.len, false)?;
+            self.placed.moved.push(((before.file, before.offset), (file, offset)));
         }
         self.count(file, len, true)?;
         self.chunks.insert(id, &place.encode(id))?;
@@ -290,8 +306,7 @@ impl<'t> Placing<'t> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(BTreeMap<FileNumber, FileRow>, Added), Trouble> {
-        let mut rows = BTreeMap::new();
+    fn finish(mut self) -> Result<Placed, Trouble> {
         for (number, row) in std::mem::take(&mut self.rows) {
             let Some(row) = row else { continue };
             if row.chunks > 0 {
@@ -299,9 +314,9 @@ impl<'t> Placing<'t> {
             } else {
                 self.table.remove(number.0)?;
             }
-            rows.insert(number, row);
+            self.placed.files.insert(number, row);
         }
-        Ok((rows, self.added))
+        Ok(self.placed)
     }
 }
 
@@ -314,6 +329,6 @@ pub(super) fn remove(transaction: &WriteTransaction, dead: &[(ObjectId, Option<F
             placing.count(place.file, place.len, false)?;
         }
     }
-    let (rows, _) = placing.finish()?;
-    Ok(rows.values().filter(|row| row.chunks == 0).count() as u64)
+    let Placed { files, .. } = placing.finish()?;
+    Ok(files.values().filter(|row| row.chunks == 0).count() as u64)
 }

@@ -301,6 +301,26 @@ fn a_collection_forgets_what_lies_in_place_for_nobody() {
 }
 
 #[test]
+fn what_was_damaged_and_has_been_placed_anew_is_not_forgotten() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let file = UserFile::make(files.path(), "a", 26, 3);
+    file.place(&store);
+    let bytes = fs::read(&file.path).unwrap();
+    fs::write(&file.path, vec![7; bytes.len()]).unwrap();
+    let ids: Vec<_> = file.chunks.iter().map(VerifiedChunk::id).collect();
+    ids.iter().for_each(|id| drop(damage(&store, id)));
+    fs::write(&file.path, bytes).unwrap();
+    let mut writer = store.in_place_writer();
+    let number = file.add(&mut writer, None);
+    writer.keep(&file.kept(number)[..2]).unwrap();
+    let objects: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
+    store.forget_damaged(&objects).unwrap();
+    assert_holds(&store, &file.chunks[..2]);
+    assert!(store.read_chunk(&ids[2]).unwrap().is_none(), "nothing speaks of the third any more");
+}
+
+#[test]
 fn what_lay_in_place_is_forgotten_when_its_content_is_removed() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());

@@ -1,9 +1,10 @@
-//! Chunks that lie in files of the user which an output is about to replace.
+//! Chunks that lie in files of the user which an output is about to replace, and such as move to another file.
 
 use std::fs;
 
 use shoal_protocol::hash::ChunkId;
 
+use super::super::Effort;
 use super::in_place::UserFile;
 use super::*;
 
@@ -83,4 +84,24 @@ fn what_lies_where_something_is_to_be_replaced_is_stored_by_whoever_puts_it() {
     assert_eq!(replacing.loses(&ids, &store.hold(None)).unwrap(), [false; 10]);
     fs::remove_file(&file.path).unwrap();
     assert_holds(&store, &file.chunks);
+}
+
+#[test]
+fn who_has_found_a_chunk_keeps_it_though_it_moves_to_another_file() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let mut file = UserFile::make(files.path(), "a", 25, 10);
+    file.place(&store);
+    let hold = store.hold(None);
+    let ids: Vec<_> = file.chunks.iter().map(VerifiedChunk::id).collect();
+    assert_eq!(store.find_chunks(&ids, &hold).unwrap().0, [true; 10]);
+    let moved = files.path().join("b");
+    fs::rename(&file.path, &moved).unwrap();
+    file.path = moved;
+    file.place(&store);
+    wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert_holds(&store, &file.chunks);
+    drop(hold);
+    wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert_eq!(store.holds_chunks(&ids).unwrap(), [false; 10]);
 }
