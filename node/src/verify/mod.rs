@@ -158,22 +158,23 @@ pub(crate) async fn verify(
     };
     let (looking, wanted, repair) = (store.clone(), request.hash, request.repair);
     let looked = spawn_blocking(move || look(&looking, wanted, repair, tally)).await;
-    let (tally, lacking) = looked.map_err(|_| FetchError::Broken)??;
+    let Looked { tally, lacking, returned } = looked.map_err(|_| FetchError::Broken)??;
     for record in &lacking {
         // From here on it is served, listed and fetched as what it is.
         store.incomplete_manifest(record.hash).await.map_err(FetchError::from)?;
     }
     let mut repaired = tally.others_mended;
-    if request.repair {
-        for record in &lacking {
-            let goal = Goal::Everything { output: None };
-            let hold = store.hold(Some(record.hash));
-            let job = Job::new(record.hash, goal, &request.peers, request.timeout_ms, reporter.clone(), hold)?;
-            if let Err(error) = fetching.everything(job).await {
-                // A full queue or nobody who reads loses the note; the count tells all the same.
-                let _ = reporter.notes.try_send(format!("not repaired: {error}"));
-            }
+    // Of what has come back all is here: a fetch finds that, and records it.
+    for record in lacking.iter().filter(|_| request.repair).chain(&returned) {
+        let goal = Goal::Everything { output: None };
+        let hold = store.hold(Some(record.hash));
+        let job = Job::new(record.hash, goal, &request.peers, request.timeout_ms, reporter.clone(), hold)?;
+        if let Err(error) = fetching.everything(job).await {
+            // A full queue or nobody who reads loses the note; the count tells all the same.
+            let _ = reporter.notes.try_send(format!("not repaired: {error}"));
         }
+    }
+    if request.repair {
         let (store, ids) = (store.clone(), tally.ids.iter().copied().collect::<Vec<_>>());
         let mended = spawn_blocking(move || mended(&store, &ids, &lacking)).await;
         repaired += mended.map_err(|_| FetchError::Broken)??;
@@ -187,10 +188,18 @@ pub(crate) async fn verify(
     })
 }
 
-type Looked = (Tally, Vec<ManifestRecord>);
+/// What a look has found.
+struct Looked {
+    tally: Tally,
+    /// Contents that are not whole and were, or that need what is damaged: one that an earlier look has found so does
+    /// not count as whole any more.
+    lacking: Vec<ManifestRecord>,
+    /// Contents that are whole and do not count as that: a file in place has come back, or another content has brought
+    /// what was missing.
+    returned: Vec<ManifestRecord>,
+}
 
-/// Looks at everything or one content; says which contents are not whole that were, or that need what is damaged: one
-/// that an earlier look has found so does not count as whole any more. Blocks.
+/// Looks at everything or one content. Blocks.
 fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tally) -> Result<Looked, Failure> {
     let records = match wanted {
         None => {
@@ -205,7 +214,7 @@ fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tal
             vec![record.ok_or_else(absent)?]
         }
     };
-    let mut lacking = Vec::new();
+    let (mut lacking, mut returned) = (Vec::new(), Vec::new());
     for record in records {
         let (hash, is_complete) = (record.hash, record.state == ContentState::Complete);
         let mut follower = OfContent { tally: &mut tally, hash, is_complete, is_harmed: false };
@@ -213,9 +222,11 @@ fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tal
         let is_whole = walked.map_err(|error| FetchError::manifest(hash, error))?;
         if follower.is_harmed || !is_whole && is_complete {
             lacking.push(record);
+        } else if is_whole && !is_complete {
+            returned.push(record);
         }
     }
-    Ok((tally, lacking))
+    Ok(Looked { tally, lacking, returned })
 }
 
 /// How many of the damaged objects are held now. Those that no content needs are forgotten, which mends them too.

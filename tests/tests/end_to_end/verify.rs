@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use shoal_node::api::Verified;
+use shoal_node::api::{ContentState, Verified};
 use shoal_testnet::command::FetchOptions;
 
 use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
@@ -77,6 +77,24 @@ fn a_file_in_place_that_changed_is_named_and_its_content_fetched_anew() {
         assert_eq!((mended.damaged, mended.repaired), (published.chunks, published.chunks), "{mended:?}");
         assert_eq!(one.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
         still_readable(&one, &published, &original).await;
+    });
+}
+
+#[test]
+fn a_content_whose_file_has_come_back_counts_as_whole_again() {
+    run(async {
+        let folder = folder();
+        let file = sample(folder.path(), "file", 2 * MIB, 8);
+        let shoal = home(&folder, "home");
+        let publish = ["publish", "--in-place", "--no-serve", file.to_str().unwrap()];
+        shoal.json::<shoal_node::api::Published, _>(publish).await.unwrap();
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        refused(&shoal.run(["verify"]).await.unwrap(), 4, &["damaged"]);
+        assert_eq!(shoal.list().await.unwrap()[0].state, ContentState::Partial);
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(shoal.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
+        assert_eq!(shoal.list().await.unwrap()[0].state, ContentState::Complete);
     });
 }
 
