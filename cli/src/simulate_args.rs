@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 use shoal_testnet::duration::parse_duration;
 use shoal_testnet::size::{parse_rate, parse_size};
 
+use crate::testnet_args::RunArgs;
+
 /// `shoal testnet simulate`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimulateCommand {
@@ -14,6 +16,8 @@ pub(crate) enum SimulateCommand {
     FlashCrowd(FlashCrowdArgs),
     /// Random networks in which much goes wrong, and every fetch has to end all the same
     Random(RandomArgs),
+    /// Play a scenario with virtual peers: the same files, checks and reports as `shoal testnet run`
+    Run(RunArgs),
 }
 
 /// `shoal testnet simulate flash-crowd`

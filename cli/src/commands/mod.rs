@@ -15,7 +15,6 @@ mod peers;
 mod pin;
 mod publish;
 mod rm;
-mod simulate;
 mod status;
 mod testnet;
 mod verify;

@@ -22,6 +22,15 @@ pub enum ReportError {
     Json(#[from] serde_json::Error),
 }
 
+/// Makes the folder of a report, if it is missing, and sees whether files can be made in it; none is left.
+///
+/// # Errors
+/// When it cannot be made or written.
+pub fn make_folder(folder: &Path) -> Result<(), ReportError> {
+    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    made.map(drop).map_err(|source| ReportError::File { path: folder.to_owned(), source })
+}
+
 impl Report {
     /// Writes `report.json`, `report.txt` and the pictures into a folder, which is made if it is missing; files of
     /// an earlier report are replaced. Says what was written.

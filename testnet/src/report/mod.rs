@@ -14,9 +14,11 @@ mod svg;
 mod text;
 mod traffic;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-pub use files::ReportError;
+pub use files::{ReportError, make_folder};
 pub use judge::judge;
 pub use summary::Summary;
 pub use svg::Picture;
@@ -237,6 +239,21 @@ impl Report {
             Some((place, worst.0, worst.1))
         });
         each.max_by_key(|(_, length, _)| *length)
+    }
+
+    /// How long it took the others to go round what was struck: the longest time, after the first fault if there is
+    /// one, in which a fetch at a node that is not among those `struck` got nothing.
+    pub(crate) fn standstill(&self, struck: &BTreeSet<usize>) -> Option<Figure> {
+        let first_fault = self.events.iter().find(|event| event.fault).map(|event| event.at_us);
+        let unharmed = |node| !struck.contains(&node);
+        let (fetch, length, began) = self.longest_standstill(unharmed, first_fault.unwrap_or(0))?;
+        let name = &self.nodes.get(self.fetches.get(fetch)?.node)?.name;
+        let after = if first_fault.is_some() { " after the first fault" } else { "" };
+        let value = match length {
+            0 => format!("{}{after}", seconds(0)),
+            _ => format!("{}{after}, from {} on, at {name}", seconds(length), seconds(began)),
+        };
+        Some(Figure { name: format!("{STANDSTILL} of a fetch at a node that was left alone"), value })
     }
 
     /// The duration that so many percent of the fetches that are done did not exceed.

@@ -18,7 +18,10 @@ pub enum RunError {
     #[error("the run was interrupted; nothing of it is left")]
     Interrupted,
     /// More nodes than can be processes here.
-    #[error("{nodes} nodes are too many for real processes: at most {}", Scenario::MAX_CLUSTER_NODES)]
+    #[error(
+        "{nodes} nodes are too many for real processes: at most {} (`shoal testnet simulate run` takes them)",
+        Scenario::MAX_CLUSTER_NODES
+    )]
     TooMany {
         /// How many.
         nodes: usize,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::conductor::Conductor;
 use super::fetching::Fetching;
 use crate::report::{
-    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, STANDSTILL, Transfer, judge,
-    seconds,
+    Check, ContentReport, FetchOutcome, FetchReport, Figure, NodeReport, Report, RunKind, Transfer, judge,
 };
 use crate::scenario::{ContentIndex, NodeIndex, Scenario};
 
@@ -31,7 +30,7 @@ impl Conductor<'_, '_> {
             checks: Vec::new(),
         };
         judge(self.scenario, &mut report);
-        report.figures.extend(self.standstill(&report));
+        report.figures.extend(report.standstill(&self.struck.iter().map(|node| node.0).collect()));
         report.checks.push(self.nobody_fell());
         report
     }
@@ -112,18 +111,6 @@ impl Conductor<'_, '_> {
             put("memory of a node at its peak, on average", crate::size::show_size(mean));
         }
         figures
-    }
-
-    /// How long it took the others to go round what was struck: the longest time, after the first fault if there is
-    /// one, in which a fetch at a node that nothing was done to got nothing.
-    fn standstill(&self, report: &Report) -> Option<Figure> {
-        let first_fault = report.events.iter().find(|event| event.fault).map(|event| event.at_us);
-        let unharmed = |node| !self.struck.contains(&NodeIndex(node));
-        let (fetch, length, began) = report.longest_standstill(unharmed, first_fault.unwrap_or(0))?;
-        let name = report.nodes.get(report.fetches.get(fetch)?.node).map(|node| node.name.clone())?;
-        let after = if first_fault.is_some() { " after the first fault" } else { "" };
-        let value = format!("{}{after}, from {} on, at {name}", seconds(length), seconds(began));
-        Some(Figure { name: format!("{STANDSTILL} of a fetch at a node that was left alone"), value })
     }
 
     /// Nodes end when they are told to, and only then.

@@ -258,7 +258,13 @@ impl Draw<'_> {
 }
 
 impl When {
-    fn later(self, by: Duration) -> Self {
+    /// So long after the start of the run.
+    pub const fn at(after: Duration) -> Self {
+        Self { trigger: Trigger::Start, after }
+    }
+
+    /// So much later.
+    pub(crate) fn later(self, by: Duration) -> Self {
         Self { after: self.after.saturating_add(by), ..self }
     }
 

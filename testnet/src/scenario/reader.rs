@@ -137,6 +137,11 @@ impl Reader<'_> {
         Ok(found)
     }
 
+    /// Something is nowhere in the file: told of its last line, after which it could stand.
+    pub(super) fn missing(&self, reason: &str) -> ScenarioError {
+        ScenarioError::at(self.text, self.text.trim_end().len(), reason)
+    }
+
     pub(super) fn wrong<T>(&self, place: &Spanned<T>, reason: impl Into<String>) -> ScenarioError {
         ScenarioError::at(self.text, place.span().start, reason)
     }

@@ -75,7 +75,7 @@ impl Reader<'_> {
             scenario.fetches.push(resolved);
         }
         if scenario.fetches.is_empty() {
-            return Err(ScenarioError::whole("nobody fetches anything: add a [[fetch]]"));
+            return Err(self.missing("nobody fetches anything: add a [[fetch]]"));
         }
         self.stand_at(&names, &file, usize::MAX)?;
         for fault in &file.fault {
@@ -113,7 +113,7 @@ impl Reader<'_> {
 
     fn groups(&self, listed: &[file::Nodes]) -> Outcome<Vec<Group>> {
         if listed.is_empty() {
-            return Err(ScenarioError::whole("there are no nodes: add a [[nodes]]"));
+            return Err(self.missing("there are no nodes: add a [[nodes]]"));
         }
         let (mut groups, mut seen, mut nodes) = (Vec::new(), BTreeSet::new(), 0);
         for listed in listed {
@@ -255,7 +255,10 @@ impl Reader<'_> {
             Some(lasts) if matches!(kind, FaultKind::Restart | FaultKind::Wipe | FaultKind::Corrupt { .. }) => {
                 return Err(self.wrong(lasts, format!("`{}` is over at once: leave `for` out", listed.what.as_ref())));
             }
-            Some(lasts) => Some(self.duration(lasts, MAX_DEADLINE)?),
+            Some(lasts) => match self.duration(lasts, MAX_DEADLINE)? {
+                Duration::ZERO => return Err(self.wrong(lasts, "what lasts no time does not happen")),
+                lasts => Some(lasts),
+            },
             None => None,
         };
         let times = match &listed.times {
@@ -295,10 +298,16 @@ impl Reader<'_> {
             "wipe" => FaultKind::Wipe,
             "disk-full" => FaultKind::DiskFull,
             "partition" => FaultKind::Partition,
+            "line" if of_lines.into_iter().all(Option::is_none) => {
+                return Err(self.wrong(&listed.what, "the line changes, and nothing says to what: `up`, `down`, …"));
+            }
             "line" => FaultKind::Line(self.line(&listed.up, &listed.down, &listed.delay, &listed.loss)?),
-            "corrupt" => FaultKind::Corrupt {
-                bytes: listed.bytes.as_ref().map_or(Ok(1), |bytes| self.number(bytes, 1, MAX_CORRUPT_BYTES))? as u32,
-            },
+            "corrupt" => {
+                let Some(bytes) = &listed.bytes else {
+                    return Err(self.wrong(&listed.what, "`bytes` has to say how many bytes change"));
+                };
+                FaultKind::Corrupt { bytes: self.number(bytes, 1, MAX_CORRUPT_BYTES)? as u32 }
+            }
             _ => {
                 let known = "kill, pause, restart, wipe, disk-full, line, partition, corrupt";
                 return Err(

@@ -132,6 +132,9 @@ fn faults_that_make_no_sense_are_refused() {
     check("what = \"wipe\"\nnodes = \"leecher\"\nat = \"2s\"\nfor = \"1s\"", &["over at once"]);
     check("what = \"partition\"\nnodes = \"all\"\nat = \"2s\"", &["one side"]);
     check("what = \"kill\"\nnodes = \"leecher\"", &["missing field `at`"]);
+    check(&format!("{kill}for = \"0s\""), &["no time"]);
+    check("what = \"line\"\nnodes = \"leecher\"\nat = \"2s\"\nfor = \"1s\"", &["to what"]);
+    check("what = \"corrupt\"\nnodes = \"leecher\"\nat = \"2s\"", &["`bytes` has to say"]);
 }
 
 #[test]
@@ -140,8 +143,8 @@ fn what_is_missing_as_a_whole_has_words_too() {
         let error = Scenario::parse(text).unwrap_err();
         assert!(error.reason.contains(word), "{error}");
     };
-    whole("name = \"x\"\npurpose = \"y\"", "no nodes");
-    whole("name = \"x\"\npurpose = \"y\"\n[[nodes]]\nname = \"a\"", "nobody fetches");
+    refused("name = \"x\"\npurpose = \"y\"", 2, &["no nodes"]);
+    refused("name = \"x\"\npurpose = \"y\"\n[[nodes]]\nname = \"a\"\n\n", 4, &["nobody fetches"]);
     whole("name = \"x\"", "purpose");
     refused("name = \"x\"\nname = \"y\"", 2, &["duplicate"]);
     let nobody = SMALL.replacen("[[publish]]\ncontent = \"image\"\nnodes = \"seeder\"", "", 1);

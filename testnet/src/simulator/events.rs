@@ -15,8 +15,6 @@ pub(super) fn nanos(time: Duration) -> Nanos {
 /// Something that happens at a peer or in a channel, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
-    /// A peer begins to fetch, or goes on after an absence.
-    Begin(u32),
     /// The engine of a peer asked to be woken.
     EngineTimer(u32),
     /// The serving policy of a peer asked to be woken.
@@ -53,8 +51,8 @@ pub(super) enum Event {
     Meet(u32),
     /// A peer may tell those whom it serves of providers again.
     Tell(u32),
-    /// The next event of the plan.
-    Fault(u32),
+    /// Something that the script says, by its place.
+    Turn(u32),
 }
 
 /// A tick is a millisecond or so: 2^20 ns.
@@ -125,18 +123,18 @@ mod tests {
         let mut events = Events::default();
         let far = 5 << TICK_BITS;
         for (at, peer) in [(7, 1), (far + 1, 4), (3, 9), (far, 5), (7, 0), (3, 2), (far << 9, 6)] {
-            events.add(at, Event::Begin(peer));
+            events.add(at, Event::Turn(peer));
         }
         let mut order = Vec::new();
         while let Some((at, event)) = events.next() {
             order.push((at, event));
             if order.len() == 5 {
                 // In the moment that is at hand, and in one of a tick that nothing is in yet.
-                events.add(far, Event::Begin(7));
-                events.add(far * 2, Event::Begin(8));
+                events.add(far, Event::Turn(7));
+                events.add(far * 2, Event::Turn(8));
             }
         }
         let expected = [(3, 9), (3, 2), (7, 1), (7, 0), (far, 5), (far, 7), (far + 1, 4), (far * 2, 8), (far << 9, 6)];
-        assert_eq!(order, expected.map(|(at, peer)| (at, Event::Begin(peer))));
+        assert_eq!(order, expected.map(|(at, peer)| (at, Event::Turn(peer))));
     }
 }

@@ -1,8 +1,10 @@
 //! What goes wrong: peers that die, vanish, stand still, come back, or cannot be reached.
 
+use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::serving::ServingPolicy;
 
 use super::channel::Request;
+use super::dice::Dice;
 use super::events::{Event, nanos};
 use super::line::Line;
 use super::meeting::{CUT_PATIENCE, Swarm};
@@ -25,6 +27,14 @@ impl World {
             let event = if found.client == number { Event::ServerGone(channel) } else { Event::ClientGone(channel) };
             self.events.add(at, event);
         }
+    }
+
+    /// The process of a peer ends as it should: what it has taken in is durable.
+    pub(super) fn stop(&mut self, number: u32) {
+        if let Some(peer) = self.peers.get_mut(number as usize) {
+            peer.store.settle();
+        }
+        self.kill(number);
     }
 
     /// A peer is gone, and nobody says so.
@@ -64,12 +74,38 @@ impl World {
             return;
         };
         peer.presence = Presence::Up;
-        let fetches = peer.began.is_some() && peer.done.is_none();
         if !peer.store.held.is_empty() {
             self.announce(number, true);
         }
-        if fetches {
+        self.begin(number);
+    }
+
+    /// A peer can write nothing from now on: its fetch breaks off, and what was not durable is lost.
+    pub(super) fn fill_disk(&mut self, number: u32) {
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        peer.is_full = true;
+        peer.store.crash();
+        self.break_off(number);
+    }
+
+    /// A peer can write again, and goes on.
+    pub(super) fn free_disk(&mut self, number: u32) {
+        if let Some(peer) = self.peers.get_mut(number as usize) {
+            peer.is_full = false;
             self.begin(number);
+        }
+    }
+
+    /// Bytes of what a peer holds change: it has the chunks no more.
+    pub(super) fn corrupt(&mut self, number: u32, bytes: u32, seed: u64) {
+        let Some(peer) = self.peers.get_mut(number as usize) else { return };
+        let held: Vec<ChunkIndex> =
+            (0..self.content.chunks()).map(ChunkIndex).filter(|chunk| peer.store.held.contains(*chunk)).collect();
+        let mut dice = Dice::new(seed);
+        for _ in 0..bytes {
+            if let Some(chunk) = held.get(dice.index(held.len())) {
+                peer.store.held.remove(*chunk);
+            }
         }
     }
 
@@ -119,10 +155,10 @@ impl World {
         }
     }
 
-    /// A peer changes to the other side of the partition.
-    pub(super) fn part(&mut self, number: u32, is_parted: bool) {
+    /// A peer changes to another side of a partition.
+    pub(super) fn change_side(&mut self, number: u32, side: u32) {
         let Some(peer) = self.peers.get_mut(number as usize) else { return };
-        peer.is_parted = is_parted;
+        peer.side = side;
         for channel in self.channels_of(number) {
             let Some((client, server)) = self.channels.get(channel as usize).map(|found| (found.client, found.server))
             else {

@@ -10,7 +10,7 @@ use shoal_protocol::wire::RequesterMessage;
 use super::channel::{Item, Request};
 use super::events::{Event, nanos};
 use super::meeting::{Candidates, FIRST_LOOK_UP_PAUSE, Source};
-use super::peer::{Dial, Fetch};
+use super::peer::{Dial, Fetch, Peer};
 use super::setup::Nature;
 use super::store::Put;
 use super::world::World;
@@ -21,15 +21,15 @@ const READ_AHEAD: usize = 32;
 const REST_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
 impl World {
-    /// A peer begins to fetch, or goes on.
+    /// A peer begins to fetch, or goes on, if it wants the content and is able to.
     pub(super) fn begin(&mut self, number: u32) {
-        let seed = self.dice.seed();
-        let config = self.setup.engine.clone();
-        let now = self.now;
-        let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.works() && peer.done.is_none()) else {
+        let wants = |peer: &&mut Peer| peer.began.is_some() && peer.done.is_none() && peer.fetch.is_none();
+        let Some(peer) = self.peers.get_mut(number as usize).filter(wants).filter(|peer| peer.works() && !peer.is_full)
+        else {
             return;
         };
-        peer.began.get_or_insert(now);
+        let seed = self.dice.seed();
+        let config = self.setup.engine.clone();
         peer.fetch = Some(Fetch {
             engine: Engine::new(config, seed),
             timer: None,
@@ -122,7 +122,7 @@ impl World {
         loop {
             let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.works()) else { return };
             let Some(fetch) = &mut peer.fetch else { return };
-            if fetch.layout_done && fetch.engine.is_complete() && peer.store.held.is_complete() {
+            if fetch.is_complete() && peer.store.held.is_complete() {
                 // It had all of it before.
                 return self.finish(number, self.now);
             }
@@ -284,6 +284,7 @@ impl World {
                 fetch.candidates.did_well(channel.server);
             }
             channel.kept_bytes += bytes;
+            self.kept_bytes += bytes;
             match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
                 Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
                 Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),
@@ -293,6 +294,7 @@ impl World {
                 self.advance(client);
             }
             self.flush_if_done(client);
+            self.arrived();
         } else {
             peer.tally.wasted_bytes += bytes;
         }
@@ -302,8 +304,9 @@ impl World {
     /// What came last does not wait for a group to fill.
     fn flush_if_done(&mut self, client: u32) {
         let Some(peer) = self.peers.get_mut(client as usize) else { return };
-        let is_complete = peer.fetch.as_ref().is_some_and(|fetch| fetch.layout_done && fetch.engine.is_complete());
-        if is_complete && let Some(durable) = peer.store.flush(self.now) {
+        if peer.fetch.as_ref().is_some_and(Fetch::is_complete)
+            && let Some(durable) = peer.store.flush(self.now)
+        {
             self.events.add(durable, Event::Durable(client));
         }
     }
@@ -327,10 +330,26 @@ impl World {
             return;
         }
         let is_done = peer.fetch.is_some() && peer.store.held.is_complete();
+        // It reads what it has fetched, and finds it damaged.
+        let is_damaged = !is_done && peer.store.is_settled() && peer.fetch.as_ref().is_some_and(Fetch::is_complete);
         self.announce(number, false);
         self.news(number, &ranges);
         if is_done {
             self.finish(number, now);
+        } else if is_damaged {
+            self.break_off(number);
+            self.begin(number);
+        }
+    }
+
+    /// The fetch of a peer ends before it is done.
+    pub(super) fn break_off(&mut self, number: u32) {
+        let fetch = self.peers.get_mut(number as usize).and_then(|peer| peer.fetch.take());
+        for number in fetch.into_iter().flat_map(|fetch| fetch.channels.into_keys()) {
+            if let Some(channel) = self.channels.get_mut(number as usize) {
+                channel.is_left = true;
+            }
+            self.send_request(number, Request::Close, 0);
         }
     }
 
@@ -338,7 +357,11 @@ impl World {
         let Some(peer) = self.peers.get_mut(number as usize) else { return };
         let Some(fetch) = peer.fetch.take() else { return };
         peer.done = Some(now);
+        let was_hopeless = peer.excuse().is_some();
         self.fetching -= 1;
+        if was_hopeless {
+            self.count_hopeless();
+        }
         self.look_over(number, &fetch);
         for channel in fetch.channels.into_keys() {
             self.send_request(channel, Request::Close, 0);

@@ -53,11 +53,7 @@ impl FlashCrowd {
             chunk_bytes: self.chunk_bytes,
             peers: std::iter::once(seeder).chain(std::iter::repeat_n(leecher, count)).collect(),
             faults: Vec::new(),
-            meeting: Meeting {
-                look_up: Duration::from_millis(50),
-                announce: Duration::from_millis(100),
-                ..Meeting::default()
-            },
+            meeting: Meeting::near(),
             durability: Durability::default(),
             engine: EngineConfig::default(),
             quantum_bytes: None,

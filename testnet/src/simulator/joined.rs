@@ -52,10 +52,11 @@ impl World {
                 content: 0,
                 started_us: peer.began.map(|at| at / 1000),
                 ended_us: peer.done.map(|at| at / 1000),
-                outcome: match (peer.done, peer.works()) {
+                outcome: match (peer.done, peer.excuse()) {
                     (Some(_), _) => FetchOutcome::Done,
-                    (None, true) => FetchOutcome::Failed("it was not done when the run ended".to_owned()),
-                    (None, false) => FetchOutcome::Excused("it was not there at the end".to_owned()),
+                    (None, Some(excuse)) => FetchOutcome::Excused(excuse.to_owned()),
+                    (None, None) if peer.began.is_none() => FetchOutcome::Failed("its turn never came".to_owned()),
+                    (None, None) => FetchOutcome::Failed("it was not done when the run ended".to_owned()),
                 },
                 attempts: 1,
                 fetched_bytes: peer.tally.kept_bytes,

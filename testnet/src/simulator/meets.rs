@@ -11,7 +11,7 @@ use super::meeting::{
 };
 use super::peer::{Dial, Fetch, Presence};
 use super::serving::provider_bytes;
-use super::setup::Meeting;
+use super::setup::{Meeting, Nature};
 use super::world::World;
 
 /// Round trips until a session is accepted: TCP, TLS, the choice of a protocol with OPEN; ACCEPT is on the stream.
@@ -176,6 +176,8 @@ impl World {
         let answer = self.peers.get(server as usize).map_or(Answer::Nobody, |peer| {
             let knows = root.is_some_and(|root| peer.store.nodes.get(root as usize).copied().unwrap_or(false));
             match peer.presence {
+                Presence::Up if peer.nature == Nature::Garbage => Answer::Garbage,
+                Presence::Up if peer.nature == Nature::HangsUp => Answer::NotFound,
                 Presence::Up if peer.served.len() >= MAX_SERVED => Answer::Busy,
                 Presence::Up if knows => Answer::Accepted,
                 Presence::Up => Answer::NotFound,
@@ -216,6 +218,7 @@ impl World {
             fetch.channels.remove(&number);
             match answer {
                 Answer::Busy => fetch.candidates.busy(server, BUSY_RETRY, now),
+                Answer::Garbage => fetch.candidates.banned(server),
                 _ => fetch.candidates.failed(server, Duration::ZERO, now),
             }
             for other in told {
@@ -233,7 +236,9 @@ impl World {
 enum Answer {
     Accepted,
     Busy,
-    /// The server does not know the content (yet).
+    /// The server does not know the content (yet), or ends the session.
     NotFound,
+    /// What the server says is against the protocol.
+    Garbage,
     Nobody,
 }

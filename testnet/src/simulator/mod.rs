@@ -7,8 +7,9 @@
 //! after the other, and draws from one seeded generator.
 //!
 //! Where to look: `line` says how bytes move, `transfer` moves them; `fetching` and `serving` are the shells round
-//! engine and policy; `meeting` and `meets` are how peers find each other; `faults` what goes wrong. [`flash_crowd`]
-//! and [`random`] make setups.
+//! engine and policy; `telling` is how news of chunks spread; `meeting` and `meets` are how peers find each other;
+//! `script` says what happens when, `faults` what goes wrong. [`flash_crowd`] and [`random`] make setups, and `stage`
+//! makes one of a scenario ([`play`]).
 //!
 //! What is not modelled: processors and disks other than a time for a commit, the headers of TCP and TLS, congestion
 //! inside the network (only the lines of peers are scarce), routing in the DHT.
@@ -29,8 +30,12 @@ mod meets;
 mod peer;
 pub mod random;
 mod report;
+mod script;
 mod serving;
 mod setup;
+mod stage;
+#[cfg(test)]
+mod stage_tests;
 mod store;
 mod stream;
 mod telling;
@@ -42,7 +47,10 @@ mod world;
 pub use line::Line;
 pub use report::{Report, Times, Wire};
 pub use setup::{Fault, Holds, Meeting, Nature, PeerSetup, Setup};
+pub use stage::{can_play, play};
 pub use store::Durability;
+
+use std::time::Duration;
 
 use world::World;
 
@@ -53,6 +61,24 @@ pub enum SimulatorError {
     /// The content cannot be made.
     #[error("such a content cannot be: {0}")]
     Content(#[from] shoal_protocol::manifest::BuildError),
+    /// A scenario has more than one content.
+    #[error(
+        "the simulator moves one content in a run, and {name} is the second: `shoal testnet run` plays this scenario \
+         with real nodes"
+    )]
+    SecondContent {
+        /// The second one.
+        name: String,
+    },
+    /// A scenario's content is a folder.
+    #[error(
+        "the simulator has no folders, and {name} is one (`files`): leave `files` out, or play it with real nodes, \
+         `shoal testnet run`"
+    )]
+    Folder {
+        /// Which content.
+        name: String,
+    },
     /// More peers, or chunks, than can be numbered.
     #[error("{count} {what} are too many: at most {most}")]
     TooMany {
@@ -77,6 +103,8 @@ pub struct Simulated {
     pub report: Report,
     /// In the form that runs of clusters have, too.
     pub run: crate::report::Report,
+    /// The faults that struck, by their places in the setup, and when.
+    pub faults: Vec<(Duration, usize)>,
 }
 
 /// Runs a setup to its end.
@@ -94,5 +122,6 @@ pub fn simulate(setup: Setup, seed: u64) -> Result<Simulated, SimulatorError> {
     world.audit();
     let report = world.report();
     let run = world.joined(&report);
-    Ok(Simulated { report, run })
+    let faults = world.happened.iter().map(|(at, place)| (Duration::from_nanos(*at), *place as usize)).collect();
+    Ok(Simulated { report, run, faults })
 }

@@ -31,8 +31,10 @@ pub(super) struct Peer {
     pub(super) presence: Presence,
     pub(super) nature: Nature,
     pub(super) line: Line,
-    /// Reaches only those with the same mark.
-    pub(super) is_parted: bool,
+    /// Reaches only those on the same side of a partition; 0 is the network's.
+    pub(super) side: u32,
+    /// Nothing can be written to its disk.
+    pub(super) is_full: bool,
     pub(super) up: Uplink,
     pub(super) down: Downlink,
     pub(super) store: Store,
@@ -48,7 +50,7 @@ pub(super) struct Peer {
     pub(super) fetch: Option<Fetch>,
     pub(super) swarm: Swarm,
     pub(super) is_announced: bool,
-    /// When its fetch began first, and when it ended.
+    /// Since when it wants the content, and when it had it.
     pub(super) began: Option<Nanos>,
     pub(super) done: Option<Nanos>,
     /// Requests that came while it stood still.
@@ -101,6 +103,11 @@ pub(super) enum Dial {
 }
 
 impl Fetch {
+    /// Whether every chunk has come; they may not be durable yet.
+    pub(super) fn is_complete(&self) -> bool {
+        self.layout_done && self.engine.is_complete()
+    }
+
     pub(super) fn open(&self) -> usize {
         self.channels.values().filter(|dial| **dial == Dial::Open).count()
     }
@@ -113,6 +120,17 @@ impl Fetch {
 impl Peer {
     pub(super) fn works(&self) -> bool {
         self.presence == Presence::Up
+    }
+
+    /// Why no fetch can be expected of it; `None` if one can.
+    pub(super) fn excuse(&self) -> Option<&'static str> {
+        match self {
+            Self { presence: Presence::Down, .. } => Some("it is down"),
+            Self { presence: Presence::Paused, .. } => Some("it is paused"),
+            Self { side: 1.., .. } => Some("it is cut off"),
+            Self { is_full: true, .. } => Some("its disk is full"),
+            _ => None,
+        }
     }
 
     /// Whether it can be counted on: it is there and does as it should.

@@ -13,6 +13,7 @@ use super::line::Line;
 use super::setup::{Fault, Holds, Meeting, Nature, PeerSetup, Setup};
 use super::store::Durability;
 use super::{Report, Simulated, SimulatorError, simulate};
+use crate::scenario::When;
 
 /// Something goes wrong until then.
 const TROUBLE: Duration = Duration::from_secs(20);
@@ -30,7 +31,8 @@ pub fn setup(seed: u64) -> Setup {
     let first = peers.len() as u32;
     for _ in 0..fetches {
         let joins = if dice.chance(300_000) { dice.time(Duration::ZERO, TROUBLE) } else { Duration::ZERO };
-        let mut peer = PeerSetup { line: line(&mut dice), joins, fetches: Some(joins), ..PeerSetup::leecher() };
+        let mut peer =
+            PeerSetup { line: line(&mut dice), joins, fetches: Some(When::at(joins)), ..PeerSetup::leecher() };
         peer.limit_up = limit(&mut dice);
         if dice.chance(100_000) {
             peer.holds = Holds::Chunks(runs(&mut dice, chunks));
@@ -126,7 +128,7 @@ fn runs(dice: &mut Dice, chunks: u64) -> Vec<ChunkRange> {
 }
 
 /// What goes wrong, and is undone; those from `first` on fetch, and the others may stay away.
-fn faults(dice: &mut Dice, peers: &[PeerSetup], first: u32) -> Vec<(Duration, Fault)> {
+fn faults(dice: &mut Dice, peers: &[PeerSetup], first: u32) -> Vec<(When, Fault)> {
     let mut faults = Vec::new();
     let count = peers.len() as u64;
     for _ in 0..dice.below(8) {
@@ -139,7 +141,7 @@ fn faults(dice: &mut Dice, peers: &[PeerSetup], first: u32) -> Vec<(Duration, Fa
             0 => (Fault::Kill(number), Fault::Return(number)),
             1 => (Fault::Vanish(number), Fault::Return(number)),
             2 if fetches => (Fault::Wipe(number), Fault::Return(number)),
-            2 | 3 => (Fault::Part(number), Fault::Heal(number)),
+            2 | 3 => (Fault::Side(number, 1), Fault::Side(number, 0)),
             4 => (Fault::Line(number, line(dice)), Fault::Line(number, peer.line)),
             _ => (Fault::Pause(number), Fault::Resume(number)),
         };
@@ -148,12 +150,11 @@ fn faults(dice: &mut Dice, peers: &[PeerSetup], first: u32) -> Vec<(Duration, Fa
     }
     // What overlaps may leave somebody away: in the end everybody is there.
     for number in 0..u32::try_from(count).unwrap_or(0) {
-        for undone in [Fault::Return(number), Fault::Resume(number), Fault::Heal(number)] {
+        for undone in [Fault::Return(number), Fault::Resume(number), Fault::Side(number, 0)] {
             faults.push((3 * TROUBLE, undone));
         }
     }
-    faults.sort_by_key(|(at, _)| *at);
-    faults
+    faults.into_iter().map(|(at, fault)| (When::at(at), fault)).collect()
 }
 
 /// Runs the setup of a seed and judges what came of it.

@@ -8,6 +8,7 @@ use shoal_protocol::serving::ServingConfig;
 
 use super::line::Line;
 use super::store::Durability;
+use crate::scenario::When;
 
 /// A run, but for its seed.
 #[derive(Debug, Clone)]
@@ -20,8 +21,8 @@ pub struct Setup {
     pub chunk_bytes: u32,
     /// Everybody.
     pub peers: Vec<PeerSetup>,
-    /// What goes wrong and when, in order of time.
-    pub faults: Vec<(Duration, Fault)>,
+    /// What goes wrong and when; what is in front happens first if both are of one moment.
+    pub faults: Vec<(When, Fault)>,
     /// How peers learn of each other.
     pub meeting: Meeting,
     /// When chunks are durable.
@@ -51,10 +52,12 @@ pub struct PeerSetup {
     pub limit_up: Option<u64>,
     /// How it treats others.
     pub nature: Nature,
-    /// What it holds at the beginning.
+    /// What it holds from the beginning, or from when it publishes it.
     pub holds: Holds,
-    /// When it begins to fetch, if it does.
-    pub fetches: Option<Duration>,
+    /// When it publishes what it holds; `None`: it comes with it.
+    pub publishes: Option<When>,
+    /// When it begins to fetch, if it does. Where somebody publishes, it waits for the first who has.
+    pub fetches: Option<When>,
     /// It is not there before. It announces itself then, if it holds anything.
     pub joins: Duration,
 }
@@ -67,6 +70,7 @@ impl PeerSetup {
             limit_up: None,
             nature: Nature::Honest,
             holds: Holds::All,
+            publishes: None,
             fetches: None,
             joins: Duration::ZERO,
         }
@@ -74,11 +78,11 @@ impl PeerSetup {
 
     /// One that has nothing and fetches from the beginning.
     pub fn leecher() -> Self {
-        Self { holds: Holds::Nothing, fetches: Some(Duration::ZERO), ..Self::seeder() }
+        Self { holds: Holds::Nothing, fetches: Some(When::at(Duration::ZERO)), ..Self::seeder() }
     }
 }
 
-/// What a peer holds at the beginning.
+/// What a peer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holds {
     /// Everything.
@@ -102,6 +106,10 @@ pub enum Nature {
     WrongChunks,
     /// Every manifest node that it sends is wrong.
     WrongNodes,
+    /// Its first words show that it does not keep to the protocol.
+    Garbage,
+    /// It ends every session at once.
+    HangsUp,
 }
 
 /// Something that happens to a peer, by its number.
@@ -109,6 +117,8 @@ pub enum Nature {
 pub enum Fault {
     /// Its process is killed: others notice at once, and what was not durable is lost.
     Kill(u32),
+    /// It is asked to end, and does: as killed, but what it has taken in is durable.
+    Stop(u32),
     /// It is gone without a word, as when the power fails: others notice by its silence.
     Vanish(u32),
     /// It is killed and loses all it holds.
@@ -121,10 +131,47 @@ pub enum Fault {
     Resume(u32),
     /// Its line changes.
     Line(u32, Line),
-    /// Peers with this mark and those without cannot reach each other while somebody has it.
-    Part(u32),
-    /// It can be reached by all again.
-    Heal(u32),
+    /// It is on this side from now on and reaches those who are there, too. The network is on side 0.
+    Side(u32, u32),
+    /// Its disk is full: what is not durable is lost, its fetch breaks off, and it serves what it has.
+    Fill(u32),
+    /// Its disk has room again, and it goes on fetching.
+    Free(u32),
+    /// Bytes of what it holds change on its disk, at places that the seed names: it finds the chunks damaged, has them no
+    /// more, and fetches them again if it fetches at all.
+    Corrupt {
+        /// Whose.
+        peer: u32,
+        /// How many.
+        bytes: u32,
+        /// Of the places.
+        seed: u64,
+    },
+}
+
+impl Fault {
+    /// Whom it happens to.
+    pub(super) const fn peer(self) -> u32 {
+        match self {
+            Self::Kill(peer)
+            | Self::Stop(peer)
+            | Self::Vanish(peer)
+            | Self::Wipe(peer)
+            | Self::Return(peer)
+            | Self::Pause(peer)
+            | Self::Resume(peer)
+            | Self::Line(peer, _)
+            | Self::Side(peer, _)
+            | Self::Fill(peer)
+            | Self::Free(peer)
+            | Self::Corrupt { peer, .. } => peer,
+        }
+    }
+
+    /// Whether a peer that could not fetch may be able to by it.
+    pub(super) const fn heals(self) -> bool {
+        matches!(self, Self::Return(_) | Self::Resume(_) | Self::Free(_) | Self::Side(_, 0))
+    }
 }
 
 /// How peers learn of each other. What is not here is as in the node: see `meeting`.
@@ -138,6 +185,13 @@ pub struct Meeting {
     pub own_sessions: usize,
     /// Sessions up to which it asks those, too, who have begun to fetch from it. Default 40, as the node.
     pub sessions: usize,
+}
+
+impl Meeting {
+    /// Of peers in one place.
+    pub fn near() -> Self {
+        Self { look_up: Duration::from_millis(50), announce: Duration::from_millis(100), ..Self::default() }
+    }
 }
 
 impl Default for Meeting {

@@ -149,6 +149,26 @@ impl Store {
         ranges
     }
 
+    /// Everything is there, and durable.
+    pub(super) fn fill(&mut self, chunks: u64) {
+        self.held = Availability::all(chunks);
+        self.nodes.fill(true);
+    }
+
+    /// What was taken in is durable at once.
+    pub(super) fn settle(&mut self) {
+        self.closing.push_back(std::mem::take(&mut self.open));
+        while !self.closing.is_empty() {
+            self.durable();
+        }
+        self.crash();
+    }
+
+    /// Whether everything that was taken in is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.open.is_empty() && self.closing.is_empty()
+    }
+
     /// What is not durable is lost.
     pub(super) fn crash(&mut self) {
         self.open.clear();

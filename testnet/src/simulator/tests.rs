@@ -6,7 +6,9 @@ use shoal_protocol::engine::EngineConfig;
 
 use super::flash_crowd::FlashCrowd;
 use super::*;
+use crate::scenario::When;
 
+const START: When = When::at(Duration::ZERO);
 const MB: u64 = 1_000_000;
 
 fn setup(peers: Vec<PeerSetup>, bytes: u64) -> Setup {
@@ -82,7 +84,8 @@ fn bytes_are_sent_received_or_lost_and_no_line_is_faster_than_it_is() {
     let mut peers = vec![with_line(PeerSetup::seeder(), line(9 * MB, 9 * MB))];
     peers.extend((1..8).map(|n| with_line(PeerSetup::leecher(), line(n * MB, 2 * n * MB))));
     let mut setup = setup(peers, 20 * MB);
-    setup.faults = vec![(Duration::from_secs(2), Fault::Kill(3)), (Duration::from_secs(4), Fault::Return(3))];
+    let at = |seconds| When::at(Duration::from_secs(seconds));
+    setup.faults = vec![(at(2), Fault::Kill(3)), (at(4), Fault::Return(3))];
     let report = good(setup);
     let Wire { sent_bytes, received_bytes, lost_bytes, on_the_way_bytes } = report.wire;
     assert_eq!(sent_bytes, received_bytes + lost_bytes + on_the_way_bytes);
@@ -115,16 +118,16 @@ fn a_fetch_survives_the_death_of_its_peer_and_its_own() {
     for (fault, undone) in [
         (Fault::Kill(0), None),
         (Fault::Vanish(0), None),
-        (Fault::Part(0), None),
+        (Fault::Side(0, 1), None),
         (Fault::Pause(0), None),
         (Fault::Kill(2), Some(Fault::Return(2))),
         (Fault::Wipe(2), Some(Fault::Return(2))),
         (Fault::Pause(2), Some(Fault::Resume(2))),
-        (Fault::Part(2), Some(Fault::Heal(2))),
+        (Fault::Side(2, 1), Some(Fault::Side(2, 0))),
     ] {
         let mut setup = setup(peers.clone(), 20 * MB);
-        setup.faults = vec![(Duration::from_millis(700), fault)];
-        setup.faults.extend(undone.map(|undone| (Duration::from_millis(2200), undone)));
+        setup.faults = vec![(When::at(Duration::from_millis(700)), fault)];
+        setup.faults.extend(undone.map(|undone| (When::at(Duration::from_millis(2200)), undone)));
         let report = good(setup);
         assert!(report.ended_us < 60_000_000, "{fault:?}: {report}");
     }
@@ -133,18 +136,18 @@ fn a_fetch_survives_the_death_of_its_peer_and_its_own() {
 #[test]
 fn who_cannot_reach_the_rest_is_not_called_stuck() {
     let mut setup = setup(vec![PeerSetup::seeder(), PeerSetup::leecher()], 20 * MB);
-    setup.faults = vec![(Duration::ZERO, Fault::Part(1))];
+    setup.faults = vec![(START, Fault::Side(1, 1))];
     setup.limit = Duration::from_secs(30);
     let report = simulate(setup.clone(), 1).unwrap().report;
     assert!(report.done == 0 && report.stuck.is_empty() && !report.is_good());
-    setup.faults = vec![(Duration::ZERO, Fault::Part(1)), (Duration::from_secs(1), Fault::Heal(1))];
+    setup.faults = vec![(START, Fault::Side(1, 1)), (When::at(Duration::from_secs(1)), Fault::Side(1, 0))];
     good(setup);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
     let run = |seed| {
-        let Simulated { report, run } =
+        let Simulated { report, run, .. } =
             simulate(FlashCrowd { bytes: 10 * MB, ..FlashCrowd::new(12) }.setup(), seed).unwrap();
         serde_json::to_string(&report).unwrap() + &serde_json::to_string(&run).unwrap()
     };

@@ -19,6 +19,7 @@ use super::events::{Event, Events, Nanos, nanos};
 use super::line::{Downlink, Path, Uplink};
 use super::meeting::{Dht, Swarm};
 use super::peer::{Peer, Presence, Tally};
+use super::script::Script;
 use super::setup::{Fault, Holds, PeerSetup, Setup};
 use super::store::Store;
 use super::telling::Telling;
@@ -45,8 +46,14 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) dht: Dht,
     pub(super) totals: Totals,
-    /// Fetches that are not done.
+    pub(super) script: Script,
+    /// The faults that have struck, by their places, each with its moment.
+    pub(super) happened: Vec<(Nanos, u32)>,
+    /// Fetches that are not done, and of these, those at peers that are in no state to and stay so.
     pub(super) fetching: usize,
+    pub(super) hopeless: usize,
+    /// Chunk bytes that came to whoever fetches and were kept.
+    pub(super) kept_bytes: u64,
     scratch: BytesMut,
     /// What should never be.
     pub(super) broken: Vec<String>,
@@ -92,50 +99,47 @@ impl World {
             dice,
             dht: Dht::default(),
             totals: Totals::default(),
+            script: Script::default(),
+            happened: Vec::new(),
             fetching: 0,
+            hopeless: 0,
+            kept_bytes: 0,
             scratch: BytesMut::new(),
             broken: Vec::new(),
             next_sample: 0,
             samples: Vec::new(),
         };
         let setups = std::mem::take(&mut world.setup.peers);
-        for (number, setup) in setups.iter().enumerate() {
+        for setup in &setups {
             let peer = world.peer(setup);
             world.peers.push(peer);
-            let number = number as u32;
-            world.events.add(nanos(setup.joins), Event::Fault(u32::MAX - number));
-            if let Some(at) = setup.fetches {
-                world.fetching += 1;
-                world.events.add(nanos(at.max(setup.joins)), Event::Begin(number));
-            }
         }
         world.setup.peers = setups;
-        if let Some((at, _)) = world.setup.faults.first() {
-            world.events.add(nanos(*at), Event::Fault(0));
-        }
+        world.write_script();
         Ok(world)
     }
 
     fn peer(&mut self, setup: &PeerSetup) -> Peer {
         let chunks = self.content.chunks();
+        let comes_with_it = setup.publishes.is_none() && setup.holds != Holds::Nothing;
         let held = match &setup.holds {
-            Holds::All => Availability::all(chunks),
-            Holds::Nothing => Availability::new(chunks),
+            Holds::All if comes_with_it => Availability::all(chunks),
+            Holds::All | Holds::Nothing => Availability::new(chunks),
             Holds::Chunks(ranges) => {
                 let mut held = Availability::new(chunks);
                 ranges.iter().for_each(|range| held.insert_range(*range));
                 held
             }
         };
-        let has_nodes = setup.holds != Holds::Nothing;
         Peer {
             presence: Presence::Down,
             nature: setup.nature,
             line: setup.line,
-            is_parted: false,
+            side: 0,
+            is_full: false,
             up: Uplink { rate: setup.line.up, ..Uplink::default() },
             down: Downlink { rate: setup.line.down, ..Downlink::default() },
-            store: Store::new(self.setup.durability, held, vec![has_nodes; self.content.nodes.len()]),
+            store: Store::new(self.setup.durability, held, vec![comes_with_it; self.content.nodes.len()]),
             policy: ServingPolicy::new(self.setup.serving(setup.limit_up), self.dice.seed()),
             served: Default::default(),
             serving_timer: None,
@@ -151,10 +155,10 @@ impl World {
         }
     }
 
-    /// Runs until every fetch is done, nothing can happen any more, or the limit has passed.
+    /// Runs until every fetch is done that can be, nothing can happen any more, or the limit has passed.
     pub(super) fn run(&mut self) {
         let limit = nanos(self.setup.limit);
-        while self.fetching > 0 {
+        while self.fetching > self.hopeless {
             let Some((at, event)) = self.events.next() else { return };
             if at > limit {
                 self.now = limit;
@@ -175,7 +179,6 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Begin(peer) => self.begin(peer),
             Event::EngineTimer(peer) => self.engine_timer(peer),
             Event::ServingTimer(peer) => self.serving_timer(peer),
             Event::Sent(peer) => self.sent(peer),
@@ -194,35 +197,14 @@ impl World {
             Event::Found(peer) => self.found(peer),
             Event::Meet(peer) => self.meet_timer(peer),
             Event::Tell(peer) => self.tell_timer(peer),
-            Event::Fault(place) if place > u32::MAX / 2 => self.arrive(u32::MAX - place),
-            Event::Fault(place) => self.faults(place as usize),
+            Event::Turn(place) => self.turn(place),
         }
     }
 
-    /// A peer is there for the first time.
-    fn arrive(&mut self, number: u32) {
-        let Some(peer) = self.peers.get_mut(number as usize) else { return };
-        peer.presence = Presence::Up;
-        if !peer.store.held.is_empty() {
-            self.announce(number, true);
-        }
-    }
-
-    fn faults(&mut self, place: usize) {
-        let mut place = place;
-        while let Some((at, fault)) = self.setup.faults.get(place).copied() {
-            if nanos(at) > self.now {
-                self.events.add(nanos(at), Event::Fault(place as u32));
-                return;
-            }
-            self.strike(fault);
-            place += 1;
-        }
-    }
-
-    fn strike(&mut self, fault: Fault) {
+    pub(super) fn strike(&mut self, fault: Fault) {
         match fault {
             Fault::Kill(peer) => self.kill(peer),
+            Fault::Stop(peer) => self.stop(peer),
             Fault::Vanish(peer) => self.vanish(peer),
             Fault::Wipe(peer) => {
                 self.kill(peer);
@@ -235,8 +217,10 @@ impl World {
             Fault::Pause(peer) => self.pause(peer),
             Fault::Resume(peer) => self.resume(peer),
             Fault::Line(peer, line) => self.change_line(peer, line),
-            Fault::Part(peer) => self.part(peer, true),
-            Fault::Heal(peer) => self.part(peer, false),
+            Fault::Side(peer, side) => self.change_side(peer, side),
+            Fault::Fill(peer) => self.fill_disk(peer),
+            Fault::Free(peer) => self.free_disk(peer),
+            Fault::Corrupt { peer, bytes, seed } => self.corrupt(peer, bytes, seed),
         }
     }
 
@@ -247,8 +231,8 @@ impl World {
 
     /// Whether what one sends can reach the other.
     pub(super) fn reaches(&self, one: u32, other: u32) -> bool {
-        let parted = |peer: u32| self.peers.get(peer as usize).map(|peer| peer.is_parted);
-        parted(one) == parted(other)
+        let side = |peer: u32| self.peers.get(peer as usize).map(|peer| peer.side);
+        side(one) == side(other)
     }
 
     pub(super) fn wire_bytes(&mut self, message: &ServerMessage) -> u64 {

@@ -6,7 +6,8 @@ use shoal_node::api::{Failure, FailureKind};
 use shoal_testnet::demo::{self, DemoContent, DemoError, DemoOptions};
 use shoal_testnet::run::Shown;
 
-use super::run::{judged, run_failure};
+use super::player::run_failure;
+use super::run::judged;
 use crate::args::DemoArgs;
 use crate::interrupt::Interrupt;
 use crate::output::Output;

@@ -1,9 +1,11 @@
 //! `shoal testnet`: a local network of many nodes; the work is `shoal_testnet`'s.
 
 mod demo;
+mod player;
 mod run;
 mod scenarios;
 mod series;
+mod simulate;
 mod standing;
 
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use crate::output::Output;
 use crate::paths;
 use crate::settings::{Environment, data_folder};
 use crate::stop::{Outcome, Stop};
+use player::Player;
 
 pub(super) async fn run(
     command: TestnetCommand,
@@ -25,8 +28,8 @@ pub(super) async fn run(
 ) -> Outcome {
     match command {
         TestnetCommand::Demo(args) => demo::run(args, output, interrupt).await,
-        TestnetCommand::Simulate(command) => super::simulate::run(command, output, interrupt).await,
-        TestnetCommand::Run(args) => run::run(args, output, interrupt).await,
+        TestnetCommand::Simulate(command) => simulate::run(command, output, interrupt).await,
+        TestnetCommand::Run(args) => run::run(args, Player::Nodes, output, interrupt).await,
         TestnetCommand::Up(args) => {
             let folder = folder(&args.dir, environment)?;
             standing::up(args, folder, output, interrupt).await

@@ -31,13 +31,17 @@ fn read(place: &Path) -> Outcome<String> {
         let path = place.display();
         Stop::usage(format!("cannot read the scenario {path}: {error} (these come with the program: {names})"))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = fs::File::open(place).map_err(failed)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_BYTES {
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(Stop::usage(format!("{} is too long for a scenario", place.display())));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let text = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + text.iter().filter(|byte| **byte == b'\n').count();
+        Stop::usage(format!("{}: line {line}: this is no text (UTF-8 is needed)", place.display()))
+    })
 }
 
 /// A scenario in the list.

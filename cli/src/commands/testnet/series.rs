@@ -1,14 +1,13 @@
-//! `shoal testnet run … --seeds`: scenarios with many seeds, a line for each run.
+//! `--seeds` of `shoal testnet run` and `shoal testnet simulate run`: scenarios with many seeds, a line for each run.
 
 use std::path::Path;
 
 use shoal_node::api::FailureKind;
 use shoal_testnet::report::{Report, Summary};
-use shoal_testnet::run;
 use shoal_testnet::scenario::Scenario;
 
-use super::demo::Story;
-use super::run::{kind, options, run_failure, write};
+use super::player::Player;
+use super::run::{kind, unwritten};
 use crate::args::Seeds;
 use crate::escape::printable;
 use crate::interrupt::Interrupt;
@@ -23,6 +22,7 @@ const SEED_WIDTH: usize = 6;
 pub(super) async fn run(
     scenarios: &[Scenario],
     seeds: Seeds,
+    player: Player,
     folder: Option<&Path>,
     output: &mut Output,
     interrupt: &Interrupt,
@@ -34,11 +34,9 @@ pub(super) async fn run(
     let (mut runs, mut failed, mut worst) = (0, Vec::new(), FailureKind::Failed);
     for scenario in scenarios {
         for seed in seeds.first..=seeds.last {
-            let options = options(seed, output, true)?;
-            let ran = run::run(scenario, &options, interrupt.wait(), &mut Story(output)).await;
-            let report = ran.map_err(run_failure)?;
+            let report = player.play(scenario, seed, true, output, interrupt).await?;
             if let Some(folder) = folder {
-                write(&report, &folder.join(format!("{}-{seed}", scenario.name)))?;
+                report.write_to(&folder.join(format!("{}-{seed}", scenario.name))).map_err(unwritten)?;
             }
             show(&report, width, output)?;
             runs += 1;

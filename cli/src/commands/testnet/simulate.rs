@@ -6,13 +6,15 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use shoal_node::api::{Failure, FailureKind};
+use shoal_node::api::FailureKind;
 use shoal_testnet::resources::Usage;
 use shoal_testnet::simulator::flash_crowd::FlashCrowd;
 use shoal_testnet::simulator::{Report, SimulatorError, random, simulate};
 use shoal_testnet::size::show_size;
 use tokio::task::spawn_blocking;
 
+use super::player::Player;
+use super::run::{make_room, write};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::simulate_args::{FlashCrowdArgs, RandomArgs, SimulateCommand};
@@ -25,6 +27,7 @@ pub(super) async fn run(command: SimulateCommand, output: &mut Output, interrupt
     match command {
         SimulateCommand::FlashCrowd(args) => flash_crowd(args, output, interrupt).await,
         SimulateCommand::Random(args) => random_networks(args, output, interrupt).await,
+        SimulateCommand::Run(args) => super::run::run(args, Player::Simulator, output, interrupt).await,
     }
 }
 
@@ -38,15 +41,13 @@ async fn flash_crowd(args: FlashCrowdArgs, output: &mut Output, interrupt: &Inte
     if let Some(chunk) = args.chunk {
         crowd.chunk_bytes = u32::try_from(chunk).unwrap_or(u32::MAX);
     }
+    make_room(args.report.as_deref())?;
     let started = Instant::now();
     let setup = crowd.setup();
     let simulated = interrupt.or(spawn_blocking(move || simulate(setup, args.seed))).await?;
     let simulated = simulated.map_err(broke_off)?.map_err(refused)?;
     show(&simulated.report, output)?;
-    if let Some(folder) = &args.report {
-        let files = simulated.run.write_to(folder).map_err(|error| Failure::from_error(FailureKind::Failed, &error))?;
-        output.note(&format!("{} files of the report are in {}", files.len(), folder.display()));
-    }
+    write(&simulated.run, args.report.as_deref(), output)?;
     output.note(&cost(started.elapsed()));
     if simulated.report.is_good() { Ok(()) } else { Err(failed("not every fetch came to its end as it should")) }
 }
@@ -109,17 +110,17 @@ fn show(report: &Report, output: &mut Output) -> Outcome {
 }
 
 /// What the simulation itself took: not part of the report, which is the same everywhere.
-fn cost(took: Duration) -> String {
+pub(super) fn cost(took: Duration) -> String {
     let memory =
         Usage::of(std::process::id()).map(|usage| format!(", {} of memory", show_size(usage.peak_resident_bytes)));
     format!("simulated in {}.{:01} s{}", took.as_secs(), took.subsec_millis() / 100, memory.unwrap_or_default())
 }
 
-fn refused(error: SimulatorError) -> Stop {
+pub(super) fn refused(error: SimulatorError) -> Stop {
     Stop::usage(error.to_string())
 }
 
-fn broke_off(error: tokio::task::JoinError) -> Stop {
+pub(super) fn broke_off(error: tokio::task::JoinError) -> Stop {
     failed(&format!("the simulation broke off: {error}"))
 }
 
