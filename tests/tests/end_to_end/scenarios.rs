@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use shoal_testnet::command::{Finished, Shoal};
-use shoal_testnet::report::{FetchOutcome, Report};
+use shoal_testnet::report::{FetchOutcome, Report, RunKind};
 use shoal_testnet::scenario::shipped_scenarios;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -234,6 +234,40 @@ fn a_plan_is_shown_without_running_it_and_the_list_names_all() {
         assert_ne!(plan, text(&["testnet", "run", "churn", "--seed", "4", "--plan"]).await);
         let list = text(&["testnet", "run", "--list"]).await;
         assert!(shipped_scenarios().iter().all(|shipped| list.contains(shipped.name)), "{list}");
+        nothing_left(temporary.path());
+    });
+}
+
+#[test]
+fn virtual_peers_play_the_same_files_and_say_the_same_each_time() {
+    run_within(DEADLINE, async {
+        let temporary = folder();
+        let simulate = async |more: &[&str]| {
+            let arguments = [&["--json", "testnet", "simulate", "run"], more].concat();
+            shoal(temporary.path()).run(arguments).await.unwrap()
+        };
+        let file = small(temporary.path(), "churn");
+        let first = simulate(&[file.to_str().unwrap(), "--seed", "3"]).await.succeeded().unwrap();
+        let report: Report = first.json().unwrap();
+        assert!(report.passed() && report.kind == RunKind::Simulation && report.seed == 3, "{}", report.text());
+        assert!(report.events.iter().any(|event| event.what.ends_with("is killed")), "{:?}", report.events);
+        assert_eq!(simulate(&[file.to_str().unwrap(), "--seed", "3"]).await.stdout, first.stdout);
+        let several = simulate(&["liars", "steady-fetch", "--seeds", "1..3"]).await.succeeded().unwrap();
+        assert_eq!(String::from_utf8(several.stdout).unwrap().lines().count(), 6);
+        refused(
+            &simulate(&["steady-fetch", "update", "--seeds", "1..3"]).await,
+            2,
+            &["version-2", "shoal testnet run"],
+        );
+        fs::write(temporary.path().join("file"), "").unwrap();
+        let nowhere = temporary.path().join("file/report");
+        refused(
+            &simulate(&["churn", "--report", nowhere.to_str().unwrap()]).await,
+            1,
+            &["cannot write", "file/report"],
+        );
+        fs::write(&file, b"name = \"a\"\n\xff\xfe").unwrap();
+        refused(&simulate(&[file.to_str().unwrap()]).await, 2, &["line 2", "no text"]);
         nothing_left(temporary.path());
     });
 }
