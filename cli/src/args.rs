@@ -33,6 +33,13 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+impl Arguments {
+    /// Whether it works on so much memory, all of it at random, that it waits for little else.
+    pub(crate) fn waits_for_memory(&self) -> bool {
+        matches!(self.command, Command::Testnet(TestnetCommand::Simulate(_)))
+    }
+}
+
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {

@@ -46,7 +46,11 @@ use stop::{Outcome, Stop};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    let words = std::env::args_os().collect::<Vec<_>>();
+    if Arguments::try_parse_from(&words).is_ok_and(|arguments| arguments.waits_for_memory()) {
+        allocator::with_large_pages(&words);
+    }
+    run(words)
 }
 
 /// Runs a command line, its program's name first, on the standard streams.
