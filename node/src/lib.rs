@@ -36,6 +36,7 @@ pub mod store;
 mod swarm;
 mod traffic;
 mod verify;
+mod way_out;
 
 pub use config::Config;
 pub use node::{Node, StartError};

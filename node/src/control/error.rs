@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::{Failure, FailureKind};
+use crate::way_out::way_out;
 
 /// Why a control server could not be opened or a request to one had no proper answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum ControlError {
         limit: usize,
     },
     /// The socket could not be made.
-    #[error("cannot listen on {}: {error}", path.display())]
+    #[error("cannot listen on {}: {error}{}", path.display(), way_out(error))]
     Bind {
         /// Where the socket would lie.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum ControlError {
         error: io::Error,
     },
     /// There is a socket, but no way to it.
-    #[error("cannot reach the node at {}: {error}", path.display())]
+    #[error("cannot reach the node at {}: {error}{}", path.display(), way_out(error))]
     Connect {
         /// Where the socket lies.
         path: PathBuf,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use libp2p::identity::{KeyType, Keypair};
 
 use super::PeerId;
+use crate::way_out::way_out;
 
 /// More bytes than an encoded Ed25519 key pair has; a longer file is something else.
 const MAX_FILE_BYTES: u64 = 1024;
@@ -109,7 +110,7 @@ impl std::fmt::Debug for Identity {
 #[non_exhaustive]
 pub enum IdentityError {
     /// The file is there and cannot be read.
-    #[error("cannot read the identity in {}", path.display())]
+    #[error("cannot read the identity in {}{}", path.display(), way_out(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -133,7 +134,7 @@ pub enum IdentityError {
         mode: u32,
     },
     /// A new identity could not be written.
-    #[error("cannot write a new identity to {}", path.display())]
+    #[error("cannot write a new identity to {}{}", path.display(), way_out(source))]
     Write {
         /// The file.
         path: PathBuf,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use shoal_protocol::hash::ContentHash;
 
+use crate::way_out::way_out;
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -29,7 +31,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// The operating system refused.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {source}{}", file.display(), way_out(source))]
     Io {
         /// The file or folder it was about.
         file: PathBuf,
@@ -185,6 +187,11 @@ impl StoreError {
             Self::Io { source, .. } => source.kind() != io::ErrorKind::NotFound,
             _ => false,
         }
+    }
+
+    /// Whether the system does not let us.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// Whether redb closes its handle on such an error, so that the file must be opened again.

@@ -118,6 +118,10 @@ impl Store {
 fn remove_unfinished(home: &Path) {
     for file in [CATALOG_FILE, INDEX_FILE, IN_PLACE_FILE] {
         let passage = home.join(file).with_extension(PASSAGE_EXTENSION);
+        if !passage.exists() {
+            // Where nothing may be written, to remove it fails all the same.
+            continue;
+        }
         match std::fs::remove_file(&passage) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(%error, file = %passage.display(), "it stays: nothing is in it");

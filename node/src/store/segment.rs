@@ -186,7 +186,8 @@ impl Segment {
     fn open_frozen(&self) -> Result<State, StoreError> {
         let unclean = match self.open_read_only() {
             Ok(state) => return Ok(state),
-            Err(error) if !error.is_refusal() => return Err(error),
+            // One that may not be read stays as it is: its mode is its owner's business.
+            Err(error) if !error.is_refusal() || error.is_denied() => return Err(error),
             Err(error) => error,
         };
         tracing::info!(error = %unclean, "a segment was not closed cleanly");

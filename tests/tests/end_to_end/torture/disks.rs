@@ -102,11 +102,15 @@ fn a_disk_that_is_read_only_after_a_kill() {
             assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
             assert_eq!(read.stdout, std::fs::read(original).unwrap());
         }
-        let listed = run(&["list"]);
+        let listed = run(&["list", "-v"]);
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let words = String::from_utf8_lossy(&listed.stderr);
+        assert!(!words.contains("it stays"), "nothing was left to be removed: {words}");
         let other = sample(folder.path(), "other", MIB, 77);
         let refused = run(&["publish", "--no-serve", other.to_str().unwrap()]);
-        assert_eq!(refused.status.code(), Some(5), "{}", String::from_utf8_lossy(&refused.stderr));
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(5), "{words}");
+        assert!(words.contains("read-only: mount it writable"), "{words}");
         remount("remount,rw");
         import(&shoal, &other).await;
         still_readable(&shoal, &held, &kept).await;
@@ -204,10 +208,22 @@ fn a_home_that_may_not_be_written() {
         assert_eq!(refused.code, Some(5), "{}", refused.stderr);
         let names_it = refused.stderr.contains(shoal.home().to_str().unwrap());
         assert!(names_it && refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("as the user who owns it"), "no way out: {}", refused.stderr);
         assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
         set_modes(shoal.home(), 0o700, 0o600, user);
         import(&shoal, &other).await;
         still_readable(&shoal, &held, &file).await;
+        // A segment that may not be read is named, and left as it is.
+        let segment = std::fs::read_dir(shoal.home().join("segments")).unwrap().next().unwrap().unwrap().path();
+        let mode =
+            |mode| std::fs::set_permissions(&segment, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o000);
+        let refused = shoal.run(["cat", &held.hash.to_string()]).await.unwrap();
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        assert!(refused.code != Some(0) && refused.stderr.contains(name), "{}", refused.stderr);
+        let left = std::os::unix::fs::PermissionsExt::mode(&segment.metadata().unwrap().permissions());
+        assert_eq!(left & 0o777, 0, "its mode was changed");
+        mode(0o600);
         // And one that may not even be read.
         set_modes(shoal.home(), 0o000, 0o000, Some(0).filter(|_| user.is_some()));
         let refused = shoal.run(["list"]).await.unwrap();
