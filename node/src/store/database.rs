@@ -7,6 +7,7 @@
 //! means is its owner's business.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub(super) struct OpenDatabase {
     health: Arc<FileHealth>,
     /// Why the disk takes nothing: what is written stays in memory.
     refusal: Option<StoreError>,
+    /// Device and inode of the file, if it is written to.
+    identity: Option<(u64, u64)>,
 }
 
 /// redb may panic when it closes a damaged file.
@@ -79,7 +82,22 @@ pub(super) fn open_over(
     })?;
     guarded(path, || {
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(overlay)?;
-        Ok(OpenDatabase { database: Some(database), health: Arc::default(), refusal: Some(refusal) })
+        Ok(OpenDatabase { database: Some(database), health: Arc::default(), refusal: Some(refusal), identity: None })
+    })
+}
+
+/// Runs `work` on the database in `path` as it is once an unclean end has been put right, and leaves the file as it is.
+pub(super) fn peek<T>(
+    path: &Path,
+    cache_bytes: usize,
+    work: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+) -> Result<T, StoreError> {
+    let overlay = Overlay::new(path, None).map_err(|source| StoreError::io(path, source))?;
+    guarded(path, || {
+        let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(overlay)?;
+        let looked = work(&database.begin_read()?);
+        drop_quietly(database);
+        looked
     })
 }
 
@@ -87,7 +105,7 @@ pub(super) fn open_over(
 pub(super) fn in_memory(path: &Path, cache_bytes: usize, refusal: StoreError) -> Result<OpenDatabase, StoreError> {
     guarded(path, || {
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(InMemoryBackend::new())?;
-        Ok(OpenDatabase { database: Some(database), health: Arc::default(), refusal: Some(refusal) })
+        Ok(OpenDatabase { database: Some(database), health: Arc::default(), refusal: Some(refusal), identity: None })
     })
 }
 
@@ -101,14 +119,15 @@ fn open_file(
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(create).truncate(create).open(path);
     let file = file.map_err(|source| StoreError::io(path, source))?;
-    if !create && file.metadata().map_err(|source| StoreError::io(path, source))?.len() == 0 {
+    let about = file.metadata().map_err(|source| StoreError::io(path, source))?;
+    if !create && about.len() == 0 {
         return Err(StoreError::damaged(path, "it is empty"));
     }
     guarded(path, || {
         let backend = StoreFile::new(path, file, faults.cloned())?;
         let health = backend.health();
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
-        Ok(OpenDatabase { database: Some(database), health, refusal: None })
+        Ok(OpenDatabase { database: Some(database), health, refusal: None, identity: Some((about.dev(), about.ino())) })
     })
 }
 
@@ -154,6 +173,15 @@ impl OpenDatabase {
         match self.health.failure() {
             Some(source) if !failed_before => Err(StoreError::io(file, source)),
             _ => Ok(()),
+        }
+    }
+
+    /// Fails if what is written does not get into the file at `path`, which was moved away or removed.
+    pub(super) fn check_place(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(identity) = self.identity else { return Ok(()) };
+        match std::fs::metadata(path) {
+            Ok(about) if (about.dev(), about.ino()) == identity => Ok(()),
+            _ => Err(StoreError::damaged(path, "it was moved away or removed while the node was writing to it")),
         }
     }
 

@@ -39,7 +39,12 @@ pub struct Ingest {
 
 impl Ingest {
     pub(super) fn new(shared: Arc<Shared>, hold: Hold) -> Self {
-        Self { shared, state: Arc::new(IngestState::new(hold)) }
+        Self { shared, state: Arc::new(IngestState::new(hold, false)) }
+    }
+
+    /// One that writes what it puts even where that is held.
+    pub(super) fn anew(shared: Arc<Shared>, hold: Hold) -> Self {
+        Self { shared, state: Arc::new(IngestState::new(hold, true)) }
     }
 
     /// Adds or replaces a content's record, as [`Store::put_manifest`](super::Store::put_manifest) does. All that this

@@ -18,6 +18,9 @@ use super::holds::Hold;
 use super::record::ManifestRecord;
 use super::rows::{Kind, ObjectId};
 
+/// What an object takes in memory beside its bytes, generously: so many small ones make no more than few large ones.
+const OBJECT_BYTES: usize = 512;
+
 /// Stands for everything put before it: once it is settled, so are they.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Seq(pub(super) u64);
@@ -31,6 +34,13 @@ pub(super) struct Object {
     pub(super) ingest: Arc<IngestState>,
     /// Gives its room back when the object is dropped.
     pub(super) room: OwnedSemaphorePermit,
+}
+
+impl Object {
+    /// Whether it is written even if it is held.
+    pub(super) fn is_anew(&self) -> bool {
+        self.ingest.is_anew
+    }
 }
 
 /// A group that is to be committed as one.
@@ -59,12 +69,15 @@ pub(super) struct IngestState {
     failed: Mutex<Option<StoreError>>,
     pub(super) new_chunks: AtomicU64,
     pub(super) new_chunk_bytes: AtomicU64,
+    /// What it puts is written even if it is held: where it lies, its directory is damaged.
+    is_anew: bool,
 }
 
 impl IngestState {
     /// An ingest that has put nothing yet.
-    pub(super) fn new(hold: Hold) -> Self {
-        Self { hold, failed: Mutex::default(), new_chunks: AtomicU64::default(), new_chunk_bytes: AtomicU64::default() }
+    pub(super) fn new(hold: Hold, is_anew: bool) -> Self {
+        let (new_chunks, new_chunk_bytes) = (AtomicU64::default(), AtomicU64::default());
+        Self { hold, failed: Mutex::default(), new_chunks, new_chunk_bytes, is_anew }
     }
 
     /// The error that cost this ingest an object, if there was one.
@@ -129,7 +142,8 @@ impl Intake {
     /// An empty intake.
     pub(super) fn new(group_bytes: usize, group_delay: Duration, room_bytes: usize) -> Self {
         // Less room than an object or a group needs would leave its owner waiting for itself.
-        let room_bytes = room_bytes.max(group_bytes + super::MAX_OBJECT_BYTES).min(Semaphore::MAX_PERMITS);
+        let least = group_bytes + super::MAX_OBJECT_BYTES + OBJECT_BYTES;
+        let room_bytes = room_bytes.max(least).min(Semaphore::MAX_PERMITS);
         Self {
             group_bytes,
             group_delay,
@@ -170,10 +184,10 @@ impl Intake {
         if let Some(seq) = self.join_pending(&id, ingest)? {
             return Ok(seq);
         }
-        let limit = super::MAX_OBJECT_BYTES.min(self.room_bytes);
-        let len = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= limit);
-        let len = len.ok_or(StoreError::TooLarge { bytes: bytes.len(), limit })?;
-        let room = Arc::clone(&self.room).acquire_many_owned(len).await.map_err(|_| StoreError::Closed)?;
+        let limit = super::MAX_OBJECT_BYTES.min(self.room_bytes - OBJECT_BYTES);
+        let need = u32::try_from(bytes.len() + OBJECT_BYTES).ok().filter(|_| bytes.len() <= limit);
+        let need = need.ok_or(StoreError::TooLarge { bytes: bytes.len(), limit })?;
+        let room = Arc::clone(&self.room).acquire_many_owned(need).await.map_err(|_| StoreError::Closed)?;
         let mut queue = self.queue();
         if let Some(seq) = queue.join_pending(&id, ingest)? {
             return Ok(seq);
@@ -186,7 +200,7 @@ impl Intake {
         if !unsettled.ingests.iter().any(|other| Arc::ptr_eq(other, ingest)) {
             unsettled.ingests.push(Arc::clone(ingest));
         }
-        queue.open_bytes += bytes.len();
+        queue.open_bytes += bytes.len() + OBJECT_BYTES;
         queue.open.push(Object { id, kind, bytes, ingest: Arc::clone(ingest), room });
         if queue.open_bytes >= self.group_bytes {
             queue.fill();
@@ -367,5 +381,34 @@ impl Queue {
         self.open_seq += 1;
         self.open_bytes = 0;
         self.open_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::super::holds::Holds;
+    use super::*;
+
+    #[test]
+    fn many_small_objects_find_no_more_room_than_a_few_large_ones() {
+        let intake = Intake::new(1 << 20, Duration::from_secs(600), 1 << 20);
+        let ingest = Arc::new(IngestState::new(Arc::<Holds>::default().hold(None), false));
+        let mut taken = 0u32;
+        loop {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&taken.to_le_bytes());
+            let put = intake.put(id, Kind::Chunk, Bytes::from_static(b"abc"), &ingest);
+            if put.now_or_never().is_none() {
+                break;
+            }
+            taken += 1;
+            assert!(taken < 100_000, "nothing bounds them");
+        }
+        assert!(taken as usize * OBJECT_BYTES <= intake.room_bytes);
+        // Nor do they make groups of any number.
+        let group = intake.next_group().unwrap();
+        assert!(group.objects.len() * OBJECT_BYTES <= (1 << 20) + OBJECT_BYTES, "{}", group.objects.len());
     }
 }

@@ -295,7 +295,9 @@ impl Segment {
             let value = directory.encode(self.number, group);
             transaction.open_table(DIRECTORY)?.insert(group, value.as_slice())?;
             segment_records::write(transaction, group, records)
-        })
+        })?;
+        // Only what is there under its name is there for the next start.
+        open.check_place(&self.path)
     }
 
     /// Runs `work` with a reader of this segment's payload. A handle that a fault of the disk has closed is opened

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use shoal_protocol::chunk::VerifiedChunk;
@@ -16,6 +17,7 @@ use shoal_protocol::hash::NodeId;
 use super::Store;
 use super::error::{ReadError, StoreError};
 use super::index::Entry;
+use super::ingest::Ingest;
 use super::reader::read_many;
 use super::rows::{Directory, IndexRow, Kind, ObjectId, Soundness};
 use super::segment::Segment;
@@ -302,19 +304,17 @@ fn rewrite(store: &Store, objects: &[(ObjectId, IndexRow)]) -> Result<(), StoreE
     for batch in objects.chunks(OBJECTS_AT_ONCE) {
         let reads = read_many(shared, batch.iter().map(|(id, _)| id), Kind::Chunk)?;
         let sound: Vec<_> = batch.iter().zip(reads).filter_map(|(object, read)| Some((*object, read.ok()??))).collect();
-        // What is held is not written again. Should this be cut short, the next look finds them sound where they are.
-        let rows: Vec<_> = sound.iter().map(|(object, _)| *object).collect();
-        shared.index.mark(&rows, Soundness::Damaged)?;
-        put_again(store, sound)?;
+        put_anew(store, sound)?;
     }
     Ok(())
 }
 
-fn put_again(store: &Store, objects: Vec<((ObjectId, IndexRow), Bytes)>) -> Result<(), StoreError> {
+/// Writes objects that are held once more. They are found where they were until they are found where they are then.
+fn put_anew(store: &Store, objects: Vec<((ObjectId, IndexRow), Bytes)>) -> Result<(), StoreError> {
     let failed = |source| StoreError::io(&store.shared().home, source);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
-        let ingest = store.ingest();
+        let ingest = Ingest::anew(Arc::clone(store.shared()), store.hold(None));
         for ((id, row), bytes) in objects {
             match row.kind {
                 Kind::Chunk => ingest.put_chunk(VerifiedChunk::of(bytes)).await?,

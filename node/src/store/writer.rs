@@ -14,7 +14,7 @@ use redb::Durability;
 use super::catalog::{Change, Recent};
 use super::error::StoreError;
 use super::holds::Hold;
-use super::index::Indexed;
+use super::index::{Entry, Indexed};
 use super::intake::{Completion, Group, Object};
 use super::quota::Room;
 use super::record::ManifestRecord;
@@ -131,8 +131,8 @@ fn write_group(
 ) -> Result<Option<Written>, StoreError> {
     let Group { objects, completions, .. } = group;
     let entries = shared.find_to_stay(objects.iter().map(|object| &object.id), hold)?;
-    let objects: Vec<Object> =
-        objects.into_iter().zip(entries).filter(|(_, entry)| !entry.is_held()).map(|(object, _)| object).collect();
+    let is_new = |(object, entry): &(Object, Entry)| object.is_anew() || !entry.is_held();
+    let objects: Vec<Object> = objects.into_iter().zip(entries).filter(is_new).map(|(object, _)| object).collect();
     if objects.is_empty() {
         for Completion { record, hold: _hold } in completions {
             shared.catalog.change_now(Change::Put(record))?;
@@ -159,7 +159,7 @@ fn write_group(
         bytes
     });
     if let Err(error) = segment.append(number, &directory, bytes, &records) {
-        recover(slot, news);
+        recover(shared, slot, news);
         return Err(error);
     }
     appender.head.groups += 1;
@@ -177,11 +177,16 @@ fn entry_of(object: &Object) -> DirectoryEntry {
 }
 
 /// After a failed append: opens the segment anew and goes on with it, or leaves it for good.
-fn recover(slot: &mut Option<Appender>, news: &SyncSender<News>) {
+fn recover(shared: &Shared, slot: &mut Option<Appender>, news: &SyncSender<News>) {
     let Some(appender) = slot.take() else {
         return;
     };
     let segment = appender.segment;
+    if segment.is_gone() {
+        shared.segments.note_missing(segment.number());
+        shared.losses.note();
+        return;
+    }
     let head = match segment.reopen() {
         Ok(false) => segment.head(),
         Ok(true) => {

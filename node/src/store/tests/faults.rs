@@ -19,7 +19,7 @@ const EROFS: i32 = 30;
 
 /// While it is full, nothing can be written where nothing was before; files can be made longer, as holes.
 #[derive(Debug, Default)]
-struct FullDisk {
+pub(super) struct FullDisk {
     full: AtomicBool,
     /// Pages that there still is room for once it is full.
     grace: AtomicU64,
@@ -28,12 +28,12 @@ struct FullDisk {
 }
 
 impl FullDisk {
-    fn fill(&self, grace: u64) {
+    pub(super) fn fill(&self, grace: u64) {
         self.grace.store(grace, Ordering::SeqCst);
         self.full.store(true, Ordering::SeqCst);
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         self.full.store(false, Ordering::SeqCst);
     }
 }

@@ -7,6 +7,7 @@ mod content;
 mod crash;
 mod damage;
 mod faults;
+mod full;
 mod in_place;
 mod life;
 mod losses;

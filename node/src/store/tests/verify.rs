@@ -134,7 +134,7 @@ fn a_damaged_index_is_found_and_built_anew_while_the_store_is_open() {
 }
 
 /// Flips a bit of each occurrence of `bytes`, for pages that are not in use any more have them too; says how many.
-fn flip_everywhere(file: &Path, bytes: &[u8], bit: usize) -> usize {
+pub(super) fn flip_everywhere(file: &Path, bytes: &[u8], bit: usize) -> usize {
     let mut content = fs::read(file).unwrap();
     let places: Vec<_> =
         (0..content.len() - bytes.len()).filter(|at| &content[*at..*at + bytes.len()] == bytes).collect();
