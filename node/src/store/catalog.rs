@@ -6,36 +6,40 @@
 //! chunks of its content is durable before it is here ([`recent`]).
 
 mod changes;
+mod check;
 mod known;
 mod recent;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use shoal_protocol::hash::{ContentHash, DiscoveryKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
+use super::header;
 use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
 use super::losses::Losses;
-use super::panics::caught;
 use super::record::ManifestRecord;
 use super::rows::ID_BYTES;
 use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
-use changes::{Request, apply, updated};
+use changes::{Request, updated};
+pub(super) use check::check_versions;
+use check::{check_pages, read_all};
 use known::Known;
 pub(super) use recent::Recent;
-use recent::{LOOKED, Recents};
+use recent::{LOOKED, LOOKED_COPIES, Recents};
 
 const RECORDS: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifests");
 const COPIES: TableDefinition<&[u8; ID_BYTES], &[u8]> = TableDefinition::new("manifest copies");
 const KEYS: TableDefinition<&[u8; ID_BYTES], &[u8; ID_BYTES]> = TableDefinition::new("discovery keys");
 
+const KIND: &str = "catalog";
 const CACHE_BYTES: usize = 1 << 20;
 /// Changes that wait for the catalog's thread; who comes later waits for room.
 const QUEUE: usize = 64;
@@ -63,13 +67,22 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// Opens or creates the catalog at `path`. What goes from it is noted in `losses`.
+    /// Puts right what may be wrong at the head of the file at `path`, before anybody opens it.
+    pub(super) fn mend_head(path: &Path) {
+        if let Err(error) = header::mend(path, KIND, read_all) {
+            // Whether it can be opened as it is shows then.
+            tracing::warn!(%error, "a damaged header is not written anew");
+        }
+    }
+
+    /// Opens or creates the catalog at `path`. What goes from it is noted in `losses`; where there is no room to let
+    /// something go, there may be some in `reserve`.
     pub(super) fn open(
         path: PathBuf,
         faults: Option<Arc<dyn Faults>>,
         losses: Losses,
     ) -> Result<(Self, Changes), StoreError> {
-        let about = About { kind: "catalog", cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
+        let about = About { kind: KIND, cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
         // A record that another version wrote would be taken for damaged, and written over.
         if let Err(version @ StoreError::Version { .. }) = database.read(check_versions) {
@@ -78,7 +91,13 @@ impl Catalog {
         let (changes, requests) = mpsc::channel(QUEUE);
         let uses = Arc::<Uses>::default();
         let recents = Arc::<Recents>::default();
-        database.read(|transaction| recents.load(transaction))?;
+        let wrong = database.read(|transaction| Ok(recents.load(transaction)))?;
+        if let Some(trouble) = wrong {
+            let error = trouble.about(database.path());
+            tracing::error!(%error, "writing the catalog anew with what can be read of it");
+            let (_, lost) = check_pages(&database, &recents)?;
+            lost.iter().for_each(|hash| tracing::error!(%hash, "a record is lost: publish or fetch it again"));
+        }
         let known = Arc::<Known>::default();
         if let Err(error) = database.read(|transaction| known.load(transaction)) {
             tracing::warn!(%error, "not all records can be read");
@@ -223,59 +242,8 @@ impl Catalog {
     }
 
     /// Where it lies.
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         self.database.path()
-    }
-
-    /// Looks at every page and at every row of both copies. A damaged page has the catalog written anew with what can be
-    /// read; with `repair` a damaged copy is written anew from the other. Says of each whether it was.
-    pub(super) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
-        let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
-        let mut found = Vec::new();
-        let mut lost = Vec::new();
-        let mut fill = |transaction: &WriteTransaction, salvaged: Salvaged| {
-            lost = salvaged.lost;
-            for record in salvaged.records {
-                apply(transaction, &Change::Put(record))?;
-            }
-            self.recents.save(transaction)
-        };
-        let checked = self.database.again(|| self.database.check_or_renew(salvage, &mut fill));
-        if let Some(wrong) = checked? {
-            found.push((wrong, true));
-            found.extend(lost.iter().map(|hash| (damaged(&both_damaged(hash)), false)));
-        }
-        let rows = self.read(|transaction| {
-            let mut rows: BTreeMap<[u8; ID_BYTES], Vec<ManifestRecord>> = BTreeMap::new();
-            for table in [RECORDS, COPIES] {
-                for row in transaction.open_table(table)?.iter()? {
-                    let (hash, value) = row?;
-                    let good = rows.entry(*hash.value()).or_default();
-                    good.extend(ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value()).ok());
-                }
-            }
-            Ok(rows)
-        })?;
-        for (hash, good) in rows {
-            match good.as_slice() {
-                [_, _] => {}
-                [record] => {
-                    let change = |transaction: &WriteTransaction| apply(transaction, &Change::Put(record.clone()));
-                    let mended = repair && self.database.write(Durability::Immediate, change).is_ok();
-                    found.push((damaged("one of two copies of a record is damaged"), mended));
-                }
-                _ => {
-                    let hash = ContentHash::from_bytes(hash);
-                    let change = |transaction: &WriteTransaction| apply(transaction, &Change::Remove(hash));
-                    let mended = repair && self.database.write(Durability::Immediate, change).is_ok();
-                    found.push((damaged(&both_damaged(&hash)), mended));
-                }
-            }
-        }
-        if !found.is_empty() {
-            self.losses.note();
-        }
-        Ok(found)
     }
 
     fn read<T>(&self, work: impl Fn(&redb::ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
@@ -298,70 +266,6 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
     transaction.open_table(COPIES)?;
     transaction.open_table(KEYS)?;
     transaction.open_table(LOOKED)?;
+    transaction.open_table(LOOKED_COPIES)?;
     Ok(())
-}
-
-/// Fails if a record is of a version that this program does not know. What cannot be read is nothing to this.
-fn check_versions(transaction: &redb::ReadTransaction) -> Result<(), Trouble> {
-    for table in [RECORDS, COPIES] {
-        for (hash, value) in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
-            let read = ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value());
-            if let Err(version @ Trouble::Version(_)) = read {
-                return Err(version);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn both_damaged(hash: &ContentHash) -> String {
-    format!("both copies of the record of {hash} are damaged: publish or fetch it again")
-}
-
-/// What can be read of a catalog.
-#[derive(Default)]
-struct Salvaged {
-    /// The records of which at least one copy can be read.
-    records: Vec<ManifestRecord>,
-    /// Contents of which that there was one is all that is known.
-    lost: Vec<ContentHash>,
-}
-
-/// Reads what can be read: of each table by itself, since what redb makes of a damaged page may be a panic. What comes
-/// after a page that cannot be read is looked for in the other copy.
-fn salvage(transaction: &redb::ReadTransaction) -> Result<Salvaged, Trouble> {
-    let (mut records, mut known) = (BTreeMap::new(), BTreeSet::new());
-    let mut readable = false;
-    for table in [RECORDS, COPIES] {
-        readable |= each_row(|| {
-            for (hash, value) in transaction.open_table(table)?.iter()?.map_while(Result::ok) {
-                if let Ok(record) = ManifestRecord::decode(&ContentHash::from_bytes(*hash.value()), value.value()) {
-                    records.insert(*hash.value(), record);
-                }
-            }
-            Ok(())
-        });
-    }
-    each_row(|| {
-        for (key, hash) in transaction.open_table(KEYS)?.iter()?.map_while(Result::ok) {
-            // Of a row that is damaged itself the key does not follow from the value.
-            if ContentHash::from_bytes(*hash.value()).discovery_key().as_bytes() == key.value() {
-                known.insert(*hash.value());
-            }
-        }
-        Ok(())
-    });
-    if !readable {
-        return Err(Trouble::Row("neither copy of the records can be read"));
-    }
-    known.retain(|hash| !records.contains_key(hash));
-    Ok(Salvaged {
-        records: records.into_values().collect(),
-        lost: known.into_iter().map(ContentHash::from_bytes).collect(),
-    })
-}
-
-/// Goes through a table; says whether that could be done.
-fn each_row(read: impl FnOnce() -> Result<(), Trouble>) -> bool {
-    matches!(caught(read), Ok(Ok(())))
 }

@@ -24,6 +24,7 @@ mod contents;
 mod database;
 mod error;
 mod gc;
+mod header;
 mod holds;
 mod home_database;
 mod in_place;

@@ -56,6 +56,7 @@ impl Store {
         let config = &config.fitted();
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
+        Catalog::mend_head(&home.join(CATALOG_FILE));
         remove_unfinished(home);
         let losses = Losses::default();
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone())?;

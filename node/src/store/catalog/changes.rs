@@ -175,6 +175,18 @@ pub(super) fn apply(transaction: &WriteTransaction, change: &Change) -> Result<b
     }
 }
 
+/// Writes the damaged copy of a record anew from the other one. A record of which neither can be read is forgotten. One
+/// that was changed since it was found damaged is as its change left it.
+pub(super) fn mend(transaction: &WriteTransaction, hash: &ContentHash) -> Result<(), Trouble> {
+    match read_record(transaction, hash)? {
+        Some(record) => {
+            transaction.open_table(KEYS)?.insert(hash.discovery_key().as_bytes(), hash.as_bytes())?;
+            write_record(transaction, &record).map(drop)
+        }
+        None => apply(transaction, &Change::Remove(*hash)).map(drop),
+    }
+}
+
 /// What stands in the catalog when `news` of a content comes that is known. Whether it is pinned and since when it is
 /// here stays as it was; that all of it is held is not taken back by somebody who begins to fetch it.
 pub(super) fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
@@ -219,4 +231,44 @@ fn write_record(transaction: &WriteTransaction, record: &ManifestRecord) -> Resu
         found |= transaction.open_table(table)?.insert(record.hash.as_bytes(), value.as_slice())?.is_some();
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+    use crate::store::record::tests::sample;
+
+    /// Damages copies of a record, lets somebody else make a change, then mends it; says what is left of each copy.
+    fn mended(damaged: usize, meanwhile: Option<Change>) -> [Option<ManifestRecord>; 2] {
+        let database = redb::Builder::new().create_with_backend(InMemoryBackend::new()).unwrap();
+        let (transaction, hash) = (database.begin_write().unwrap(), sample("a").hash);
+        apply(&transaction, &Change::Put(sample("a"))).unwrap();
+        for table in [RECORDS, COPIES].into_iter().take(damaged) {
+            transaction.open_table(table).unwrap().insert(hash.as_bytes(), [1, 2, 3].as_slice()).unwrap();
+        }
+        if let Some(change) = meanwhile {
+            apply(&transaction, &change).unwrap();
+        }
+        mend(&transaction, &hash).unwrap();
+        [RECORDS, COPIES].map(|table| {
+            let table = transaction.open_table(table).unwrap();
+            let value = table.get(hash.as_bytes()).unwrap();
+            value.map(|value| ManifestRecord::decode(&hash, value.value()).unwrap())
+        })
+    }
+
+    #[test]
+    fn a_damaged_copy_is_mended_and_what_came_meanwhile_stays() {
+        let (record, hash) = (sample("a"), sample("a").hash);
+        assert_eq!(mended(1, None), [Some(record.clone()), Some(record.clone())]);
+        assert_eq!(mended(2, None), [None, None]);
+        // It was published again.
+        assert_eq!(mended(2, Some(Change::Put(record.clone()))), [Some(record.clone()), Some(record.clone())]);
+        // It was removed, or pinned.
+        assert_eq!(mended(1, Some(Change::Remove(hash))), [None, None]);
+        let pinned = ManifestRecord { pinned: true, ..record };
+        assert_eq!(mended(1, Some(Change::Pin(hash, true))), [Some(pinned.clone()), Some(pinned)]);
+    }
 }

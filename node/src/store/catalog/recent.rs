@@ -15,12 +15,16 @@ use tokio::sync::oneshot;
 use super::Catalog;
 use super::changes::{Change, apply, updated};
 use crate::store::error::{StoreError, Trouble};
+use crate::store::panics::caught;
 use crate::store::record::ManifestRecord;
 use crate::store::rows::{CHECK_BYTES, ID_BYTES, SegmentNumber, check4, u64_at};
+use crate::store::segment::Segment;
 use crate::store::segments::Segments;
 
-/// How far the catalog has looked into each segment.
+/// How far the catalog has looked into each segment, twice: a row that is lost would bring back what was removed.
 pub(super) const LOOKED: TableDefinition<u32, &[u8; LOOKED_BYTES]> = TableDefinition::new("segments");
+pub(super) const LOOKED_COPIES: TableDefinition<u32, &[u8; LOOKED_BYTES]> = TableDefinition::new("segment copies");
+type LookedTable = TableDefinition<'static, u32, &'static [u8; LOOKED_BYTES]>;
 const LOOKED_BYTES: usize = 8 + CHECK_BYTES;
 /// In the place of a number of groups: nothing more will come in that segment.
 pub(super) const ALL_GROUPS: u64 = u64::MAX;
@@ -77,6 +81,7 @@ impl Catalog {
             let number = segment.number();
             let looked = self.recents.looked(number);
             if looked == ALL_GROUPS {
+                keep_frozen(&segment, segments);
                 continue;
             }
             match segment.records(looked).and_then(|records| Ok((records, segment.is_frozen()?))) {
@@ -122,6 +127,20 @@ impl Catalog {
         self.recents.taken_in(&recents);
         full.iter().for_each(|segment| self.recents.looked_at_all(*segment));
         Ok(())
+    }
+}
+
+/// Lets nothing be added to a segment that nobody will look into again. Its mode says the same, but the catalog is
+/// synced, and a mode may be lost in a power cut.
+fn keep_frozen(segment: &Segment, segments: &Segments) {
+    match segment.is_frozen() {
+        Ok(true) => {}
+        outcome => {
+            if let Err(error) = outcome.and_then(|_| segment.freeze()) {
+                tracing::warn!(%error, "nothing is added to a segment that is complete");
+                segments.keep_from_writers(segment.number());
+            }
+        }
     }
 }
 
@@ -209,20 +228,34 @@ impl Recents {
         hashes.find(|hash| hash.discovery_key() == *key)
     }
 
-    /// Reads how far the segments were looked into. A damaged row counts as none: what is in the segment is looked at
-    /// again.
-    pub(super) fn load(&self, transaction: &ReadTransaction) -> Result<(), Trouble> {
-        let table = match transaction.open_table(LOOKED) {
+    /// Reads how far the segments were looked into; says what is wrong with one of the tables. Where both rows of a
+    /// segment are damaged, what is in it is looked at again.
+    pub(super) fn load(&self, transaction: &ReadTransaction) -> Option<Trouble> {
+        let mut wrong = None;
+        for table in [LOOKED, LOOKED_COPIES] {
+            // A damaged page may be an error or a panic, and the other table tells the same.
+            match caught(|| self.load_table(transaction, table)) {
+                Ok(Ok(())) => {}
+                Ok(Err(trouble)) => wrong = Some(trouble),
+                Err(_) => wrong = Some(Trouble::Row("how far segments were looked into cannot be read")),
+            }
+        }
+        wrong
+    }
+
+    fn load_table(&self, transaction: &ReadTransaction, table: LookedTable) -> Result<(), Trouble> {
+        let table = match transaction.open_table(table) {
             Ok(table) => table,
             // An earlier version made the catalog.
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let mut state = self.state();
         for row in table.iter()? {
             let (number, value) = row?;
             if let Some(groups) = decode(number.value(), value.value()) {
-                state.looked.insert(SegmentNumber(number.value()), groups);
+                let mut state = self.state();
+                let looked = state.looked.entry(SegmentNumber(number.value())).or_default();
+                *looked = groups.max(*looked);
             }
         }
         Ok(())
@@ -230,9 +263,8 @@ impl Recents {
 
     /// Writes how far the segments were looked into.
     pub(super) fn save(&self, transaction: &WriteTransaction) -> Result<(), Trouble> {
-        let mut table = transaction.open_table(LOOKED)?;
         for (segment, groups) in &self.state().looked {
-            table.insert(segment.0, &encode(segment.0, *groups))?;
+            write_looked(transaction, *segment, *groups)?;
         }
         Ok(())
     }
@@ -264,9 +296,19 @@ pub(super) fn take_in(transaction: &WriteTransaction, recents: &[Recent]) -> Res
 
 /// Notes how far a segment was looked into: never less far than before.
 pub(super) fn note_looked(transaction: &WriteTransaction, segment: SegmentNumber, groups: u64) -> Result<(), Trouble> {
-    let mut table = transaction.open_table(LOOKED)?;
-    let known = table.get(segment.0)?.and_then(|value| decode(segment.0, value.value())).unwrap_or(0);
-    table.insert(segment.0, &encode(segment.0, groups.max(known)))?;
+    let mut groups = groups;
+    for table in [LOOKED, LOOKED_COPIES] {
+        let table = transaction.open_table(table)?;
+        let known = table.get(segment.0)?.and_then(|value| decode(segment.0, value.value()));
+        groups = groups.max(known.unwrap_or(0));
+    }
+    write_looked(transaction, segment, groups)
+}
+
+fn write_looked(transaction: &WriteTransaction, segment: SegmentNumber, groups: u64) -> Result<(), Trouble> {
+    for table in [LOOKED, LOOKED_COPIES] {
+        transaction.open_table(table)?.insert(segment.0, &encode(segment.0, groups))?;
+    }
     Ok(())
 }
 

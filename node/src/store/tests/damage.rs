@@ -175,3 +175,33 @@ fn a_segment_that_is_half_there_is_named_and_what_it_held_is_taken_again() {
         assert_holds(&store, &chunks);
     }
 }
+
+#[test]
+fn a_wrong_bit_at_the_head_of_the_catalog_costs_no_record_and_no_pin() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    wait(store.put_manifest(sample("a"))).unwrap();
+    wait(store.put_manifest(sample("b"))).unwrap();
+    wait(store.pin_manifest(sample("a").hash, true)).unwrap();
+    let records = store.manifests().unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let catalog = home.path().join(CATALOG_FILE);
+    let original = fs::read(&catalog).unwrap();
+    let mut rng = random(11);
+    // What no checksum guards, each byte and bit that means something; then the two commits.
+    let unguarded = (0..32).flat_map(|byte| (0..8).map(move |bit| (byte, bit)));
+    let commits: Vec<_> = (64..320).step_by(5).map(|byte| (byte, below(&mut rng, 8))).collect();
+    for (byte, bit) in unguarded.chain(commits) {
+        let mut content = original.clone();
+        content[byte] ^= 1 << bit;
+        overwrite(&catalog, &content);
+        let store = match Store::open(home.path(), small()) {
+            // The pages of the commit before are used again in part.
+            Err(error) if byte >= 64 && error.is_damage() => continue,
+            opened => opened.unwrap_or_else(|error| panic!("byte {byte}, bit {bit}: {error}")),
+        };
+        assert_eq!(store.manifests().unwrap(), records, "byte {byte}, bit {bit}");
+        wait(store.close()).unwrap();
+    }
+}

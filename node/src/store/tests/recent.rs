@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use redb::{ReadableDatabase, ReadableTable};
+
 use super::super::backend::FileCall;
-use super::super::{ContentState, Effort, Removal, SEGMENTS_FOLDER};
+use super::super::{CATALOG_FILE, ContentState, Effort, INDEX_FILE, Removal, SEGMENTS_FOLDER};
 use super::content::Sample;
 use super::*;
 
@@ -235,4 +237,100 @@ fn a_segment_that_could_not_be_looked_into_takes_no_groups_though_it_can_be_read
         failing += 1;
     }
     assert!(unread > 0, "no failing read kept the store from looking");
+}
+
+const LOOKED: redb::TableDefinition<'_, u32, &[u8; 12]> = redb::TableDefinition::new("segments");
+
+/// Overwrites what the catalog of a closed home says of how far it has looked into segments, in the first of the two
+/// tables that say it.
+fn damage_looked(home: &Path) {
+    let database = redb::Database::open(home.join(CATALOG_FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(LOOKED).unwrap();
+        let numbers: Vec<u32> = table.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        assert!(!numbers.is_empty());
+        numbers.into_iter().for_each(|number| drop(table.insert(number, &[7; 12]).unwrap()));
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn what_was_removed_does_not_come_back_with_a_damaged_row() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(7);
+    let (gone, kept) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    gone.complete(&store);
+    kept.complete(&store);
+    assert_eq!(wait(store.remove_content(gone.hash())).unwrap(), Removal::Removed);
+    wait(store.close()).unwrap();
+    drop(store);
+    damage_looked(home.path());
+    let store = open_steady(home.path());
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Complete)));
+}
+
+#[test]
+fn a_damaged_page_of_what_was_looked_into_keeps_nobody_out() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(8);
+    let (small, pinned) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 40));
+    small.complete(&store);
+    pinned.publish(&store);
+    wait(store.pin_manifest(pinned.hash(), true)).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let catalog = home.path().join(CATALOG_FILE);
+    let row = {
+        let database = redb::ReadOnlyDatabase::open(&catalog).unwrap();
+        let table = database.begin_read().unwrap().open_table(LOOKED).unwrap();
+        let row = table.first().unwrap().unwrap();
+        *row.1.value()
+    };
+    // Each page that begins with it, or did once, after redb's 4 bytes and the keys: of both tables.
+    let mut bytes = std::fs::read(&catalog).unwrap();
+    let begins = |page: &[u8]| {
+        let first = 4 + 4 * usize::from(u16::from_le_bytes([page[2], page[3]]));
+        page.get(first..first + 12).is_some_and(|value| *value == row)
+    };
+    let pages: Vec<&mut [u8]> = bytes.chunks_exact_mut(4096).filter(|page| begins(page)).collect();
+    assert!(pages.len() > 1);
+    // How many rows there are: redb's debug build looks at the kind of each page when it opens a file.
+    pages.into_iter().for_each(|page| page[2..4].fill(0xEE));
+    super::damage::overwrite(&catalog, &bytes);
+    let store = open_steady(home.path());
+    assert_eq!(state(&store, &small), Some(ContentState::Complete));
+    assert!(store.manifest(&pinned.hash()).unwrap().unwrap().pinned);
+    let later = Sample::random(&mut rng, 2);
+    later.complete(&store);
+    let (_image, store) = after_a_kill(home.path());
+    assert_eq!(state(&store, &later), Some(ContentState::Complete));
+    assert!(store.manifest(&pinned.hash()).unwrap().unwrap().pinned);
+}
+
+#[test]
+fn a_complete_segment_whose_mode_was_lost_takes_no_records_that_nobody_would_find() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(9);
+    Sample::random(&mut rng, 60).complete(&store);
+    wait(store.close()).unwrap();
+    drop(store);
+    let mut segments = super::damage::segments(home.path());
+    segments.sort();
+    assert!(segments.len() > 1 && segments[0].metadata().unwrap().permissions().readonly());
+    for other in segments.split_off(1) {
+        std::fs::remove_file(other).unwrap();
+    }
+    // A power cut may take back what was not synced: the mode of a file, and the last of the index.
+    std::fs::set_permissions(&segments[0], std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::remove_file(home.path().join(INDEX_FILE)).unwrap();
+    let roomy = StoreConfig { segment_bytes: 8 << 20, writers: 1, group_delay: Duration::from_secs(600), ..small() };
+    let store = Store::open_with(home.path(), &roomy, None).unwrap();
+    let later = Sample::random(&mut rng, 2);
+    later.complete(&store);
+    let (_image, store) = after_a_kill(home.path());
+    assert_eq!(state(&store, &later), Some(ContentState::Complete));
 }
