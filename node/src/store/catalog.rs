@@ -84,10 +84,6 @@ impl Catalog {
     ) -> Result<(Self, Changes), StoreError> {
         let about = About { kind: KIND, cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
-        // A record that another version wrote would be taken for damaged, and written over.
-        if let Err(version @ StoreError::Version { .. }) = database.read(check_versions) {
-            return Err(version);
-        }
         let (changes, requests) = mpsc::channel(QUEUE);
         let uses = Arc::<Uses>::default();
         let recents = Arc::<Recents>::default();

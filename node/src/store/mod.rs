@@ -23,6 +23,7 @@ mod config;
 mod contents;
 mod database;
 mod error;
+mod formats;
 mod gc;
 mod header;
 mod holds;

@@ -22,7 +22,7 @@ use super::segments::Segments;
 use super::shared::Shared;
 use super::{
     CATALOG_FILE, IN_PLACE_FILE, INDEX_FILE, PASSAGE_EXTENSION, SEGMENTS_FOLDER, Store, StoreConfig, StoreError,
-    recovery, writer,
+    formats, recovery, writer,
 };
 
 /// Evicted contents that somebody may be late to hear of.
@@ -57,6 +57,7 @@ impl Store {
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
         Catalog::mend_head(&home.join(CATALOG_FILE));
+        formats::check(home)?;
         remove_unfinished(home);
         let losses = Losses::default();
         let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone())?;

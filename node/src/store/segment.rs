@@ -94,7 +94,8 @@ impl std::fmt::Debug for State {
     }
 }
 
-fn kind(number: SegmentNumber) -> String {
+/// What its file says that it is.
+pub(super) fn kind(number: SegmentNumber) -> String {
     format!("segment {}", number.0)
 }
 

@@ -209,7 +209,8 @@ impl Segments {
     }
 }
 
-fn number_of(path: &Path) -> Option<SegmentNumber> {
+/// The number of the segment that lies at `path`, if one may.
+pub(super) fn number_of(path: &Path) -> Option<SegmentNumber> {
     let stem = path.extension().filter(|extension| *extension == EXTENSION).and_then(|_| path.file_stem())?;
     stem.to_str()?.parse().ok().map(SegmentNumber)
 }

@@ -39,6 +39,17 @@ const CACHE_BYTES: usize = 4 << 20;
 /// Rows looked at in one transaction by what goes through all of them.
 const ROWS_AT_ONCE: usize = 4096;
 
+/// Fails if a row is of a version that this program does not know: it would be taken for damaged, and its chunks for
+/// lost.
+pub(super) fn check_versions(transaction: &ReadTransaction) -> Result<(), Trouble> {
+    for (number, value) in transaction.open_table(FILES)?.iter()?.map_while(Result::ok) {
+        if let Err(version @ Trouble::Version(_)) = FileRow::decode(FileNumber(number.value()), value.value()) {
+            return Err(version);
+        }
+    }
+    Ok(())
+}
+
 /// What is known of chunks in files of the user.
 #[derive(Debug)]
 pub(super) struct InPlace {
@@ -96,12 +107,6 @@ impl InPlace {
         let last = database.read(|transaction| {
             let table = transaction.open_table(FILES)?;
             transaction.open_table(CHUNKS)?.first()?;
-            for (number, value) in table.iter()?.map_while(Result::ok) {
-                // It would be taken for damaged, and its chunks for lost.
-                if let Err(version @ Trouble::Version(_)) = FileRow::decode(FileNumber(number.value()), value.value()) {
-                    return Err(version);
-                }
-            }
             let last = table.last()?.map_or(0, |(number, _)| number.value());
             Ok(last)
         })?;

@@ -1,11 +1,17 @@
 //! Opening, closing, locking, sealing, versions.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use shoal_protocol::hash::{ChunkId, NodeId};
 
+use super::super::lock::LOCK_FILE;
 use super::super::record::tests::sample;
-use super::super::{CATALOG_FILE, ContentState, FORMAT_VERSION, INDEX_FILE, ManifestRecord, SEGMENTS_FOLDER};
+use super::super::{
+    CATALOG_FILE, ContentState, FORMAT_VERSION, IN_PLACE_FILE, INDEX_FILE, ManifestRecord, SEGMENTS_FOLDER,
+};
+use super::in_place::publish_in_place;
 use super::*;
 
 #[test]
@@ -205,17 +211,45 @@ fn records_are_kept_replaced_touched_and_removed() {
     assert!(store.manifest_by_key(&a.hash.discovery_key()).unwrap().is_none());
 }
 
+/// All files below a folder, and what is in them.
+fn contents_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents_of(&path));
+        } else if !path.ends_with(LOCK_FILE) {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
 #[test]
-fn another_format_version_is_named() {
-    for file in [CATALOG_FILE, INDEX_FILE] {
+fn another_format_version_is_named_and_nothing_is_changed() {
+    let (original, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open_steady(original.path());
+    publish_in_place(&store, files.path(), "in-place", 31);
+    put_all(&store, &(0..20).map(|at| chunk(&mut random(70 + at), 30_000)).collect::<Vec<_>>()).unwrap();
+    let segments = std::fs::read_dir(original.path().join(SEGMENTS_FOLDER)).unwrap();
+    let last = segments.map(|entry| entry.unwrap().path()).max().unwrap();
+    let last = last.strip_prefix(original.path()).unwrap();
+    // As they are while the store is open: each has something to be put right.
+    let unclean = contents_of(original.path());
+    for file in [Path::new(CATALOG_FILE), Path::new(INDEX_FILE), Path::new(IN_PLACE_FILE), last] {
         let home = tempfile::tempdir().unwrap();
-        drop(open(home.path()));
+        std::fs::create_dir(home.path().join(SEGMENTS_FOLDER)).unwrap();
+        for (path, bytes) in &unclean {
+            std::fs::write(home.path().join(path.strip_prefix(original.path()).unwrap()), bytes).unwrap();
+        }
         claim_version(&home.path().join(file), 9);
+        let before = contents_of(home.path());
         let refused = Store::open(home.path(), small()).unwrap_err();
         assert!(
             matches!(&refused, StoreError::Version { found: 9, known: FORMAT_VERSION, file: named } if named.ends_with(file)),
             "{refused}"
         );
+        assert!(contents_of(home.path()) == before, "a file was changed because of {}", file.display());
     }
 }
 
