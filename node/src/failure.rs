@@ -24,7 +24,7 @@ impl StoreError {
     /// The family that decides the exit code.
     pub(crate) fn failure_kind(&self) -> FailureKind {
         match self {
-            Self::NoSpace { .. } | Self::QuotaReached { .. } => FailureKind::Denied,
+            Self::NoSpace { .. } | Self::QuotaReached { .. } | Self::LargerThanQuota { .. } => FailureKind::Denied,
             Self::QuotaTooSmall { .. } => FailureKind::Usage,
             Self::Io { source, .. } => kind_of(source),
             Self::Damaged { .. } | Self::WrongBytes { .. } | Self::Unsure { .. } => FailureKind::Integrity,

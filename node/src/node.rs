@@ -134,6 +134,10 @@ impl Node {
         let (store, identity, records) = opened.await.map_err(|_| StartError::Broken)??;
         match Self::join(config, store.clone(), identity).await {
             Ok(node) => {
+                if !node.inner.config.network.offline {
+                    // What only looks, or only works with what is here, changes nothing that it is not asked to.
+                    node.inner.store.keep_quota();
+                }
                 let mut records = records;
                 // Thousands take minutes: what was used last is most likely to be missed.
                 records.sort_by_key(|record| Reverse(record.last_used_unix_ms));

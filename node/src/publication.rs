@@ -53,6 +53,9 @@ impl Inner {
             Ok((scan(&paths)?, name))
         });
         let (scan, name) = scanned.await.map_err(|_| PublishError::Broken)??;
+        if !request.in_place {
+            self.store.check_fits(scan.bytes())?;
+        }
         let publication = Publication {
             name: request.name.or(name),
             total_bytes: Some(scan.bytes()),

@@ -94,11 +94,17 @@ impl Inner {
         if let Err(error) = self.network.stop_announcing(hash.discovery_key()).await {
             tracing::debug!(%error, "cannot stop announcing");
         }
+        // It is gone from the listing whatever comes of this.
+        let later = |why: &str| drop(reporter.notes.try_send(format!("not all of its room comes back yet: {why}")));
         let reclaimed_bytes = match self.store.collect(Effort::Routine, false).await {
-            Ok(collected) => collected.reclaimed_bytes,
+            Ok(collected) => {
+                if collected.blocked_bytes > 0 {
+                    later("there is no room to copy what is needed beside it; free some, then run `shoal gc`");
+                }
+                collected.reclaimed_bytes
+            }
             Err(error) => {
-                // It is gone from the listing all the same.
-                let _ = reporter.notes.try_send(format!("its room does not come back yet: {error}"));
+                later(&error.to_string());
                 0
             }
         };
@@ -115,6 +121,7 @@ impl Inner {
             moved_bytes: collected.moved_bytes,
             live_bytes: collected.live_bytes,
             garbage_bytes: collected.garbage_bytes,
+            blocked_bytes: collected.blocked_bytes,
         })
     }
 }

@@ -207,7 +207,10 @@ impl Service for Fake {
     }
 
     fn collect(&self, request: CollectRequest) -> Events<Collected> {
-        let collected = Collected { dry_run: request.dry_run, reclaimed_bytes: 2048, ..Collected::default() };
+        // For what would really be done, there is no room.
+        let blocked_bytes = if request.dry_run { 0 } else { 3 << 20 };
+        let collected =
+            Collected { dry_run: request.dry_run, reclaimed_bytes: 2048, blocked_bytes, ..Collected::default() };
         stream::iter([Event::Done(collected)]).boxed()
     }
 

@@ -175,7 +175,14 @@ async fn what_is_kept_and_given_back_is_told() {
         assert_eq!(shoal(&daemon, &format!("{command} {}", missing())).await.code(), 3, "{command}");
         assert_eq!(shoal(&daemon, &format!("{command} {}/a", good())).await.code(), 2, "{command}");
     }
-    assert!(shoal(&daemon, "gc").await.stdout.starts_with("2.0 KiB of the disk came back"));
+    let ended = shoal(&daemon, "gc").await;
+    assert!(ended.stdout.starts_with("2.0 KiB of the disk came back"), "{}", ended.stdout);
+    assert_eq!(ended.code(), 5);
+    assert!(
+        ended.failure().message.starts_with("3.0 MiB of garbage stay, for there is no room"),
+        "{:?}",
+        ended.failure()
+    );
     let json = shoal(&daemon, "gc --dry-run --json").await.stdout;
     let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
     assert_eq!((&json["dry_run"], &json["reclaimed_bytes"]), (&true.into(), &2048.into()));

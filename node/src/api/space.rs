@@ -76,4 +76,7 @@ pub struct Collected {
     pub live_bytes: u64,
     /// Bytes that nothing needs and that stay, as they are not worth the copying.
     pub garbage_bytes: u64,
+    /// Bytes that nothing needs and that stay, because there is no room for copies of what is needed beside them.
+    #[serde(default)]
+    pub blocked_bytes: u64,
 }

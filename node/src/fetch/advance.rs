@@ -87,6 +87,9 @@ impl Coordinator<'_> {
             self.root = Some(root);
             return Ok(());
         }
+        if self.job.goal.fills_store() {
+            self.fetching.store.check_fits(root.bytes)?;
+        }
         if self.job.record.is_none() {
             self.unrecorded = Some(Instant::now());
         }

@@ -275,6 +275,14 @@ impl Goal {
         !matches!(self, Self::Rows { .. })
     }
 
+    /// Whether all of the content is to lie in the store in the end.
+    pub(super) fn fills_store(&self) -> bool {
+        match self {
+            Self::Everything { output } => output.as_ref().is_none_or(|plan| plan.leftovers == Leftovers::Remove),
+            Self::Rows { .. } | Self::Entries { .. } | Self::Bytes { .. } => false,
+        }
+    }
+
     /// Waits until whoever reads has room for another leaf; for ever, if nobody reads any more.
     pub(super) async fn room(&self) {
         if let Self::Bytes { reader: Reader { leaves: Some(leaves), .. }, .. } = self

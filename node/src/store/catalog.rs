@@ -25,6 +25,7 @@ use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
 use super::losses::Losses;
 use super::record::ManifestRecord;
+use super::reserve::Reserve;
 use super::rows::ID_BYTES;
 use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
@@ -81,6 +82,7 @@ impl Catalog {
         path: PathBuf,
         faults: Option<Arc<dyn Faults>>,
         losses: Losses,
+        reserve: Arc<Reserve>,
     ) -> Result<(Self, Changes), StoreError> {
         let about = About { kind: KIND, cache_bytes: CACHE_BYTES, tables: make_tables, is_derived: false };
         let database = Arc::new(HomeDatabase::open(path, about, faults)?);
@@ -104,6 +106,7 @@ impl Catalog {
             recents: Arc::clone(&recents),
             known: Arc::clone(&known),
             losses: losses.clone(),
+            reserve,
             requests,
         };
         Ok((Self { database, uses, recents, known, losses, changes: Mutex::new(Some(changes)) }, theirs))

@@ -25,7 +25,7 @@ pub enum StoreError {
     },
     /// No room left where the file lies. What was held before stays readable, and the store works on by itself once
     /// there is room.
-    #[error("no space left for {}: free some room and try again", file.display())]
+    #[error("no space left for {}: free some room and try again (`shoal gc` gives back what nothing needs)", file.display())]
     NoSpace {
         /// The file that could not grow.
         file: PathBuf,
@@ -101,6 +101,20 @@ pub enum StoreError {
         pinned_bytes: u64,
         /// Bytes that are being published, fetched or read, or were given to others just now.
         in_use_bytes: u64,
+    },
+    /// More than the quota leaves for contents, so nothing is evicted for it.
+    #[error(
+        "{} MiB do not fit under the quota of {} MiB, which leaves {} MiB for contents: raise the quota, or use --in-place, \
+         which keeps files of 1 MiB and more outside of the home",
+        bytes.div_ceil(1 << 20), quota >> 20, room >> 20
+    )]
+    LargerThanQuota {
+        /// Bytes of the content.
+        bytes: u64,
+        /// Bytes that the home may take.
+        quota: u64,
+        /// Bytes of it that contents may take at most.
+        room: u64,
     },
     /// The quota leaves no room for the databases themselves.
     #[error("a quota of {quota} bytes is too little: the databases need {} MiB to work in, more is for contents", least >> 20)]

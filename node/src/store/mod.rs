@@ -42,6 +42,7 @@ mod quota;
 mod reader;
 mod record;
 mod recovery;
+mod reserve;
 mod rows;
 mod running;
 mod segment;
@@ -243,6 +244,21 @@ impl Store {
     pub async fn collect(&self, effort: Effort, dry_run: bool) -> Result<Collected, StoreError> {
         let answer = self.shared().collector.ask(effort, dry_run)?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Lets go in the background what is beyond the quota, which may have been lowered. Whatever is put or collected does
+    /// the same; without this a store in which nothing happens stays as it is.
+    pub fn keep_quota(&self) {
+        self.shared().collector.nudge();
+    }
+
+    /// Whether a content of so many bytes may fit at all, once all that may go has gone: nothing goes for one that does
+    /// not. Chunks that it repeats are not known yet and count each time.
+    ///
+    /// # Errors
+    /// [`StoreError::LargerThanQuota`].
+    pub fn check_fits(&self, bytes: u64) -> Result<(), StoreError> {
+        self.shared().quota.check_fits(bytes)
     }
 
     /// How much is held and what it takes. Blocks.

@@ -165,6 +165,13 @@ impl Quota {
         Ok(self.missing(limit, &ledger, disk_need(payload), rows, Purpose::Write))
     }
 
+    /// Whether contents of so many bytes can be all that the home holds.
+    pub(super) fn check_fits(&self, bytes: u64) -> Result<(), StoreError> {
+        let Some(quota) = self.limit else { return Ok(()) };
+        let room = quota.saturating_sub(self.kept(quota, 0, Purpose::Write));
+        if bytes <= room { Ok(()) } else { Err(StoreError::LargerThanQuota { bytes, quota, room }) }
+    }
+
     /// Whether the home takes more than it may, as it does when the quota has been lowered.
     pub(super) fn is_exceeded(&self) -> Result<bool, StoreError> {
         let Some(limit) = self.limit else { return Ok(false) };
@@ -183,14 +190,19 @@ impl Quota {
     }
 
     fn missing(&self, limit: u64, ledger: &Ledger, bytes: u64, rows: u64, purpose: Purpose) -> u64 {
-        let margin = (limit / 64).max(MIN_MARGIN_BYTES);
-        let kept = match purpose {
-            // A segment's copy, the index once more, and the books of both.
-            Purpose::Write => margin + disk_need(self.segment_bytes) + ledger.index_bytes + INDEX_BYTES + GROUP_BYTES,
-            Purpose::Collect => margin / 2,
-        };
+        let kept = self.kept(limit, ledger.index_bytes, purpose);
         let growth = ledger.index_growth(ledger.reserved_rows + ledger.changed_rows + rows);
         ledger.used.saturating_add(ledger.reserved + growth + bytes + kept).saturating_sub(limit)
+    }
+
+    /// What is kept free of a quota.
+    fn kept(&self, limit: u64, index_bytes: u64, purpose: Purpose) -> u64 {
+        let margin = (limit / 64).max(MIN_MARGIN_BYTES);
+        match purpose {
+            // A segment's copy, the index once more, and the books of both.
+            Purpose::Write => margin + disk_need(self.segment_bytes) + index_bytes + INDEX_BYTES + GROUP_BYTES,
+            Purpose::Collect => margin / 2,
+        }
     }
 
     fn measure(&self, ledger: &mut Ledger) -> Result<(), StoreError> {

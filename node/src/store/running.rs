@@ -18,6 +18,7 @@ use super::lock::HomeLock;
 use super::losses::Losses;
 use super::quiet::Quiet;
 use super::quota::Quota;
+use super::reserve::Reserve;
 use super::segments::Segments;
 use super::shared::Shared;
 use super::{
@@ -59,8 +60,9 @@ impl Store {
         Catalog::mend_head(&home.join(CATALOG_FILE));
         formats::check(home)?;
         remove_unfinished(home);
-        let losses = Losses::default();
-        let (catalog, changes) = Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone())?;
+        let (losses, reserve) = (Losses::default(), Arc::new(Reserve::of(home)));
+        let (catalog, changes) =
+            Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone(), Arc::clone(&reserve))?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
         catalog.look_into(&segments)?;
         let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
@@ -79,6 +81,7 @@ impl Store {
             in_place,
             holds: Arc::<Holds>::default(),
             collector: Collector::default(),
+            reserve,
             quota: Quota::new(home, config.quota, config.segment_bytes),
             evicted: broadcast::channel(EVICTED).0,
             unsynced_groups: AtomicU32::default(),
@@ -103,10 +106,6 @@ impl Store {
             spawn(&format!("store-write-{at}"), Box::new(move || writer::write_groups(&writing, &news, commit_groups)))
         });
         let writers = writers.collect::<Result<_, _>>()?;
-        if config.quota.is_some() {
-            // It may be less than what is here already.
-            shared.collector.nudge();
-        }
         Ok(Self {
             running: Arc::new(Running {
                 shared,

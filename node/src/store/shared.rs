@@ -23,6 +23,7 @@ use super::losses::Losses;
 use super::quiet::Quiet;
 use super::quota::{Purpose, Quota, Room};
 use super::recovery;
+use super::reserve::Reserve;
 use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
 use super::segments::Segments;
 
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) holds: Arc<Holds>,
     pub(super) collector: Collector,
     pub(super) quota: Arc<Quota>,
+    pub(super) reserve: Arc<Reserve>,
     /// Tells of contents that had to go.
     pub(super) evicted: broadcast::Sender<ContentHash>,
     // Groups that the index has taken in since it was last made durable: decides when it is again.
@@ -161,6 +163,11 @@ impl Shared {
             }
             (_, result) => result,
         }
+    }
+
+    /// Notes, durably, that nothing will be added to a segment.
+    pub(super) fn complete_segment(&self, number: SegmentNumber) -> Result<(), StoreError> {
+        self.with_index(|index| index.complete(&[number]))
     }
 
     /// How often the index has been opened anew. Waits while that is under way.

@@ -48,6 +48,7 @@ pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
     let segments = shared.segments.all();
     usage.segments = segments.len() as u64;
     usage.disk_bytes += disk_bytes(&shared.home.join(INDEX_FILE))? + disk_bytes(&shared.home.join(CATALOG_FILE))?;
+    usage.disk_bytes += disk_bytes(shared.reserve.path())?;
     for segment in segments {
         usage.disk_bytes += disk_bytes(segment.path())?;
     }

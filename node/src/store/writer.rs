@@ -144,6 +144,8 @@ fn write_group(
     if !records.is_empty() {
         shared.catalog.make_room()?;
     }
+    // First, so that it counts with what is there.
+    shared.reserve.keep();
     let payload = objects.iter().map(|object| object.bytes.len() as u64).sum();
     let room = shared.room(payload, (objects.len() + records.len()) as u64)?;
     let appender = slot.insert(shared.segments.appender()?);
@@ -246,10 +248,11 @@ fn make_durable(shared: &Shared) {
     }
 }
 
-fn seal(shared: &Shared, segment: &Segment) -> Result<(), StoreError> {
+/// Seals a segment to which nobody adds anything any more.
+pub(super) fn seal(shared: &Shared, segment: &Segment) -> Result<(), StoreError> {
     segment.seal()?;
     shared.catalog.change_now(Change::FinishSegment(segment.number()))?;
-    shared.index.complete(&[segment.number()])?;
+    shared.complete_segment(segment.number())?;
     shared.segments.touch(segment.number());
     shared.collector.nudge();
     Ok(())

@@ -140,10 +140,15 @@ fn a_quota_is_kept_by_dropping_what_nobody_pinned() {
         assert!(!held.contains(&published[1].hash), "{held:?}");
         still_readable(&shoal, &published[0], &cluster.folder().join("file-1")).await;
         still_readable(&shoal, &published[5], &cluster.folder().join("file-6")).await;
+        // Nothing goes for what can never fit.
+        let larger = sample(cluster.folder(), "larger", 64 * MIB, 10);
+        let ended = shoal.run(["publish", larger.to_str().unwrap()]).await.unwrap();
+        refused(&ended, 5, &["64 mib do not fit", "raise the quota", "--in-place"]);
+        assert_eq!(shoal.list().await.unwrap().len(), held.len());
         for hash in &held {
             ok(&shoal, &["pin", &hash.to_string()]).await;
         }
-        let large = sample(cluster.folder(), "large", 60 * MIB, 9);
+        let large = sample(cluster.folder(), "large", 50 * MIB, 9);
         let ended = shoal.run(["publish", large.to_str().unwrap()]).await.unwrap();
         refused(&ended, 5, &["quota", "64 mib", "pinned", "unpin"]);
         assert!(disk_bytes(shoal.home()).unwrap() <= quota);
@@ -160,8 +165,12 @@ fn a_quota_may_be_lowered_and_must_leave_room_to_work_in() {
             let file = sample(folder.path(), &format!("file-{seed}"), 20 * MIB, seed);
             import(&shoal, &file).await;
         }
-        assert!(disk_bytes(shoal.home()).unwrap() > 64 * MIB);
+        let before = disk_bytes(shoal.home()).unwrap();
+        assert!(before > 64 * MIB);
         let lower = shoal.with_environment("SHOAL_QUOTA", "64MiB");
+        let would: Value = lower.json(["gc", "--dry-run"]).await.unwrap();
+        assert_eq!((&would["dry_run"], lower.list().await.unwrap().len()), (&true.into(), 5), "{would}");
+        assert!(disk_bytes(lower.home()).unwrap() > 64 * MIB, "a dry run changes nothing");
         let last = sample(folder.path(), "last", MIB, 6);
         let published = import(&lower, &last).await;
         assert!(disk_bytes(lower.home()).unwrap() <= 64 * MIB);
@@ -231,6 +240,10 @@ fn fetches_at_once_never_exceed_the_quota_and_what_fits_is_fetched() {
             let output = cluster.folder().join(format!("alone-{at}"));
             fetch_and_compare(&node, &published.link, &output, FetchOptions::default(), original).await;
         }
+        let larger = sample(cluster.folder(), "larger", 96 * MIB, 10);
+        let (published, held) = (cluster.node(0).shoal().publish(&larger).await.unwrap(), node.list().await.unwrap());
+        refused(&node.run(["fetch", &published.link, "-o", "/nowhere"]).await.unwrap(), 5, &["do not fit", "quota"]);
+        assert_eq!(node.list().await.unwrap().len(), held.len());
         drop(watched);
         let most = watching.await.unwrap();
         assert!(most > quota / 2 && most <= quota, "{most} bytes at a time, {quota} are allowed");

@@ -14,6 +14,7 @@ use crate::store::holds::Hold;
 use crate::store::home_database::HomeDatabase;
 use crate::store::losses::Losses;
 use crate::store::record::{ContentState, ManifestRecord};
+use crate::store::reserve::Reserve;
 use crate::store::rows::SegmentNumber;
 use crate::store::uses::Uses;
 
@@ -43,6 +44,11 @@ impl Change {
         matches!(self, Self::Touch(..))
     }
 
+    /// Whether room may come back by it.
+    const fn gives_room(&self) -> bool {
+        matches!(self, Self::Remove(_) | Self::RemoveUnpinned(_) | Self::Pin(_, false))
+    }
+
     /// Whether a content that was held is not, or not all of it, from then on.
     const fn is_loss(&self) -> bool {
         matches!(self, Self::Incomplete(_) | Self::Remove(_) | Self::RemoveUnpinned(_))
@@ -60,6 +66,7 @@ pub(in crate::store) struct Changes {
     pub(super) recents: Arc<Recents>,
     pub(super) known: Arc<Known>,
     pub(super) losses: Losses,
+    pub(super) reserve: Arc<Reserve>,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
@@ -71,7 +78,10 @@ impl Changes {
             let parts = batch.drain(..).map(|(change, hold, reply)| (change, (hold, reply)));
             let (mut changes, waiting): (Vec<Change>, Vec<_>) = parts.unzip();
             changes.extend(self.uses.take().into_iter().map(|(hash, last)| Change::Touch(hash, last)));
-            let outcome = self.database.again(|| self.commit(&changes));
+            let outcome = match self.commit(&changes) {
+                Err(error) if error.closes_handle() && !error.is_damage() => self.commit_again(&changes, &error),
+                outcome => outcome,
+            };
             let outcome = match outcome {
                 Err(error) if error.is_refusal() && changes.iter().all(Change::is_touch) => {
                     tracing::debug!(%error, "uses are not noted");
@@ -90,6 +100,19 @@ impl Changes {
             }
         }
         self.write_last();
+    }
+
+    /// Opens the file anew after a fault and makes the changes. On a full disk those that let something go are made with
+    /// what there is in reserve.
+    fn commit_again(&self, changes: &[Change], fault: &StoreError) -> Result<Vec<bool>, StoreError> {
+        tracing::warn!(error = %fault, "opening the catalog anew");
+        let is_full = matches!(fault, StoreError::NoSpace { .. });
+        let given_up = is_full && changes.iter().any(Change::gives_room) && self.reserve.give_up();
+        let outcome = self.database.reopen().and_then(|()| self.commit(changes));
+        if given_up {
+            self.reserve.take_back();
+        }
+        outcome
     }
 
     /// Writes what was noted and came with no change.

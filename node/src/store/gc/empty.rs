@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 use shoal_protocol::hash::{ChunkId, NodeId};
 
+use super::evict::reached;
 use crate::store::error::StoreError;
 use crate::store::holds::Places;
 use crate::store::index::{Entry, Indexed, Moving};
@@ -258,7 +259,10 @@ impl<'a> Emptier<'a> {
     /// Room under the quota for a copy of `payload` bytes and for `rows` of the index.
     fn room(&self, payload: u64, rows: usize) -> Result<Room, StoreError> {
         let room = self.shared.quota.reserve(payload, rows as u64, Purpose::Collect)?;
-        room.ok_or_else(|| StoreError::NoSpace { file: self.shared.home.clone() })
+        match (room, self.shared.quota.limit()) {
+            (Some(room), _) => Ok(room),
+            (None, limit) => Err(reached(self.shared, limit.unwrap_or(u64::MAX))?),
+        }
     }
 
     fn leave_target(&mut self) {

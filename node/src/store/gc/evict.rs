@@ -10,7 +10,7 @@ use shoal_protocol::hash::{ChunkId, NodeId};
 use shoal_protocol::manifest::{References, references};
 
 use super::choose::Effort;
-use super::collector::collect;
+use super::cycle::collect;
 use crate::store::catalog::Change;
 use crate::store::error::StoreError;
 use crate::store::index::Entry;
@@ -27,27 +27,30 @@ const LEAST_PART: u64 = 64;
 /// What is looked at to tell: some 5 GB of a content.
 const LOOKED_CHUNKS: usize = 64 * 1024;
 
-/// Frees so much that a writer can put a group of `payload` bytes and change `rows` of the index.
+/// Frees so much that a writer can put a group of `payload` bytes and change `rows` of the index; says how many bytes of
+/// the disk that gave back.
 ///
 /// # Errors
 /// [`StoreError::QuotaReached`] when nothing more can go. What hinders collecting, if evicting would not help.
-pub(super) fn make_room(shared: &Shared, news: &SyncSender<News>, payload: u64, rows: u64) -> Result<(), StoreError> {
-    let Some(limit) = shared.quota.limit() else { return Ok(()) };
+pub(super) fn make_room(shared: &Shared, news: &SyncSender<News>, payload: u64, rows: u64) -> Result<u64, StoreError> {
+    let Some(limit) = shared.quota.limit() else { return Ok(0) };
     let missing = || shared.quota.missing_for(payload, rows);
     if missing()? == 0 {
-        return Ok(());
+        return Ok(0);
     }
+    let mut freed = 0;
     // What is being written, and what the index may need until it is durable, is reckoned high.
     shared.quota.wait_for_writers();
     shared.sync_index()?;
     loop {
         let short = missing()?;
         if short == 0 {
-            return Ok(());
+            return Ok(freed);
         }
         match collect(shared, news, Effort::Enough(short.saturating_add(limit / AHEAD))) {
             // Without room for copies, segments have to become garbage as a whole.
-            Ok(_) | Err(StoreError::Overtaken | StoreError::NoSpace { .. }) => {}
+            Ok(collected) => freed += collected.reclaimed_bytes,
+            Err(StoreError::Overtaken | StoreError::NoSpace { .. } | StoreError::QuotaReached { .. }) => {}
             Err(error) => return Err(error),
         }
         let short = missing()?;
@@ -114,7 +117,8 @@ fn takes_room(shared: &Shared, record: &ManifestRecord) -> Result<bool, StoreErr
     Ok(placed == 0 || stored.saturating_mul(LEAST_PART) >= stored + placed)
 }
 
-fn reached(shared: &Shared, quota: u64) -> Result<StoreError, StoreError> {
+/// That the quota is reached, and by what.
+pub(super) fn reached(shared: &Shared, quota: u64) -> Result<StoreError, StoreError> {
     let (mut pinned_bytes, mut in_use_bytes) = (0u64, shared.holds.new_bytes());
     for record in shared.catalog.records()? {
         if !takes_room(shared, &record)? {

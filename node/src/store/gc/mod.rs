@@ -14,6 +14,7 @@
 
 pub(super) mod choose;
 mod collector;
+mod cycle;
 mod empty;
 mod evict;
 mod mark;
@@ -37,4 +38,7 @@ pub struct Collected {
     /// Bytes of objects that nothing needs and that stay, as they are not worth the copying or lie where groups are
     /// still written.
     pub garbage_bytes: u64,
+    /// Bytes of objects that nothing needs and that stay, because there is no room for copies of what is needed beside
+    /// them.
+    pub blocked_bytes: u64,
 }

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::backend::FileCall;
 use super::super::quota::home_bytes;
+use super::super::reserve::RESERVE_BYTES;
 use super::super::{ContentState, Effort, MIN_QUOTA_BYTES, Removal};
 use super::content::Sample;
 use super::in_place::publish_in_place;
 use super::*;
 
-const QUOTA: u64 = 12 << 20;
+const QUOTA: u64 = (12 << 20) + RESERVE_BYTES;
 
 fn open_within(home: &Path, quota: u64) -> Store {
     Store::open_with(home, &StoreConfig { quota: Some(quota), ..small() }, None).unwrap()
@@ -196,6 +197,57 @@ fn a_quota_below_what_is_used_is_reached_by_evicting() {
     assert!(!known(&store, &samples[0]));
     samples[9].assert_whole(&store);
     one_more.assert_whole(&store);
+}
+
+#[test]
+fn a_lowered_quota_changes_nothing_until_something_is_put_or_collected() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(6);
+    let store = open(home.path());
+    let samples: Vec<_> = (0..10).map(|_| Sample::random(&mut rng, 90)).collect();
+    for (at, sample) in samples.iter().enumerate() {
+        publish(&store, sample, at as u64).unwrap();
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    let before = home_bytes(home.path()).unwrap();
+    assert!(before > QUOTA);
+    let store = open_within(home.path(), QUOTA);
+    let dry = wait(store.collect(Effort::Thorough, true)).unwrap();
+    assert_eq!((dry.reclaimed_bytes, store.manifests().unwrap().len()), (0, samples.len()), "{dry:?}");
+    let collected = wait(store.collect(Effort::Thorough, false)).unwrap();
+    assert_within(home.path(), QUOTA);
+    assert!(collected.reclaimed_bytes > (before - QUOTA) / 2, "{collected:?}");
+    assert!(!known(&store, &samples[0]));
+    samples[9].assert_whole(&store);
+}
+
+#[test]
+fn what_can_never_fit_is_refused_and_pins_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(7);
+    let store = open_within(home.path(), 2 * QUOTA);
+    assert!(store.check_fits(QUOTA).is_ok());
+    let refused = store.check_fits(2 * QUOTA - 1000).unwrap_err();
+    assert!(matches!(refused, StoreError::LargerThanQuota { .. }), "{refused:?}");
+    // Half of each segment is garbage, and what is pinned alone is more than the quota.
+    for _ in 0..12 {
+        let (kept, gone) = (Sample::random(&mut rng, 60), Sample::random(&mut rng, 30));
+        publish(&store, &kept, 1).unwrap();
+        publish(&store, &gone, 1).unwrap();
+        wait(store.pin_manifest(kept.hash(), true)).unwrap();
+        wait(store.remove_manifest(gone.hash())).unwrap();
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    let config = StoreConfig { quota: Some(QUOTA / 2), ..small() };
+    let store = Store::open_with(home.path(), &config, None).unwrap();
+    publish(&store, &Sample::random(&mut rng, 30), 2).unwrap_err();
+    match wait(store.collect(Effort::Thorough, false)) {
+        Ok(_) => {}
+        Err(error) => assert!(matches!(error, StoreError::QuotaReached { .. }), "{error}"),
+    }
+    assert!(store.manifests().unwrap().iter().all(|record| record.pinned));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use shoal_testnet::command::Shoal;
 use shoal_testnet::process_group::ProcessGroup;
 
@@ -55,6 +56,13 @@ impl SmallDisk {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let seen = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap());
         Some(Self { path, program, seen, holder, group })
+    }
+
+    /// Writes to a file of its own until not a byte is left.
+    fn fill(&self, name: &str) {
+        use std::io::Write;
+        let mut file = fs::File::create(self.seen.join(name)).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
     }
 }
 
@@ -119,5 +127,35 @@ fn a_fetch_whose_store_is_full_and_the_node_goes_on() {
         refused(&finished, 5, &["space"]);
         crate::support::nothing_at(&output);
         still_readable(&shoal, &small_link, &small).await;
+    });
+}
+
+#[test]
+fn room_comes_back_on_a_disk_that_is_full_to_the_last_byte() {
+    run(async {
+        let folder = folder();
+        let Some(disk) = SmallDisk::mount(folder.path(), 64 * MIB) else { return };
+        let shoal = Shoal::new(&disk.program, disk.path.join("home")).on_loopback();
+        let (small, large) = (sample(folder.path(), "small", MIB, 1), sample(folder.path(), "large", 128 * MIB, 2));
+        let held = import(&shoal, &small).await;
+        for round in 0..2 {
+            let finished = shoal.run(["publish", "--no-serve", large.to_str().unwrap()]).await.unwrap();
+            refused(&finished, 5, &["space"]);
+            disk.fill("ballast");
+            let collected: Value = shoal.json(["gc"]).await.unwrap();
+            let back = collected["reclaimed_bytes"].as_u64().unwrap();
+            assert!(back > 40 * MIB && collected["blocked_bytes"] == 0, "round {round}: {collected}");
+            still_readable(&shoal, &held, &small).await;
+            // What came back can be used, and to remove that takes not a byte either.
+            fs::remove_file(disk.seen.join("ballast")).unwrap();
+            let medium = sample(folder.path(), "medium", 32 * MIB, 3);
+            let hash = import(&shoal, &medium).await.hash.to_string();
+            disk.fill("ballast");
+            let removed: Value = shoal.json(["rm", &hash]).await.unwrap();
+            assert!(removed["reclaimed_bytes"].as_u64().unwrap() > 20 * MIB, "round {round}: {removed}");
+            assert_eq!(shoal.list().await.unwrap().len(), 1);
+            fs::remove_file(disk.seen.join("ballast")).unwrap();
+            still_readable(&shoal, &held, &small).await;
+        }
     });
 }
