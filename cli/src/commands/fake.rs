@@ -217,13 +217,16 @@ impl Service for Fake {
     fn verify(&self, request: VerifyRequest) -> Events<Verified> {
         // What is asked for one content finds something, and repairing mends it.
         let damaged = u64::from(request.hash.is_some());
-        let damage = DamageInfo { what: "a chunk".into(), file: "/f\u{1b}".into(), detail: "it is gone".into() };
+        // Where nothing mends it, there is more of it.
+        let (what, file, count) = ("a chunk".into(), "/f\u{1b}".into(), if request.repair { 1 } else { 3 });
+        let damage = DamageInfo { what, file, detail: "it is gone".into(), count };
+        let damaged = damaged * count;
         let verified = Verified {
             checked: 3,
             checked_bytes: 2048,
             damaged,
             repaired: if request.repair { damaged } else { 0 },
-            damage: vec![damage; damaged as usize],
+            damage: vec![damage; damaged.min(1) as usize],
         };
         stream::iter([Event::Done(verified)]).boxed()
     }

@@ -219,7 +219,8 @@ async fn verify_says_what_is_damaged_and_exits_with_4_while_it_is() {
     let line = format!("verify {}", good());
     let ended = shoal(&daemon, &line).await;
     assert_eq!(ended.code(), 4);
-    assert!(ended.stdout.starts_with("a chunk in /f\\u{1b}: it is gone\n"), "{}", ended.stdout);
+    let line_of_file = "3 chunks or manifest nodes in /f\\u{1b}, such as a chunk: it is gone\n3 checked";
+    assert!(ended.stdout.starts_with(line_of_file), "{}", ended.stdout);
     assert!(ended.failure().message.contains("verify --repair"), "{:?}", ended.failure());
     let ended = shoal(&daemon, &format!("--json {line} --repair --limit 1MB/s")).await;
     assert_eq!(ended.code(), 0);

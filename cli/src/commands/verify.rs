@@ -42,9 +42,14 @@ fn show(verified: &Verified, repair: bool, output: &mut Output) -> Outcome {
         for item in damage {
             let file = item.file.display().to_string();
             let place = if file.is_empty() { String::new() } else { format!(" in {file}") };
-            output.line(&printable(&format!("{}{place}: {}", item.what, item.detail)))?;
+            let what = match item.count {
+                0 | 1 => item.what.clone(),
+                count => format!("{count} chunks or manifest nodes{place}, such as {}", item.what),
+            };
+            let place = if item.count > 1 { "" } else { &place };
+            output.line(&printable(&format!("{what}{place}: {}", item.detail)))?;
         }
-        let left = damaged.saturating_sub(damage.len() as u64);
+        let left = damaged.saturating_sub(damage.iter().map(|item| item.count.max(1)).sum());
         if left > 0 {
             output.line(&format!("and {left} more"))?;
         }

@@ -33,11 +33,15 @@ pub struct Verified {
     pub damaged: u64,
     /// Those of them that are as they should be now.
     pub repaired: u64,
-    /// What was damaged, one by one: the first 100.
+    /// What was damaged, the objects of a file put together: the first 1,000 files and parts of tables.
     pub damage: Vec<DamageInfo>,
 }
 
-/// One thing that is damaged.
+const fn one() -> u64 {
+    1
+}
+
+/// Something that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageInfo {
     /// What it is.
@@ -46,4 +50,7 @@ pub struct DamageInfo {
     pub file: PathBuf,
     /// What about it is wrong.
     pub detail: String,
+    /// How many chunks and manifest nodes in that file are damaged, of which this is the first; 1 for a part of a table.
+    #[serde(default = "one")]
+    pub count: u64,
 }

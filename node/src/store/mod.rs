@@ -51,6 +51,7 @@ mod segments;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod told;
 mod usage;
 mod uses;
 mod verify;

@@ -21,6 +21,7 @@ use super::quota::Quota;
 use super::reserve::Reserve;
 use super::segments::Segments;
 use super::shared::Shared;
+use super::told::Told;
 use super::{
     CATALOG_FILE, IN_PLACE_FILE, INDEX_FILE, PASSAGE_EXTENSION, SEGMENTS_FOLDER, Store, StoreConfig, StoreError,
     formats, recovery, writer,
@@ -82,6 +83,7 @@ impl Store {
             holds: Arc::<Holds>::default(),
             collector: Collector::default(),
             reserve,
+            told: Told::default(),
             quota: Quota::new(home, config.quota, config.segment_bytes),
             evicted: broadcast::channel(EVICTED).0,
             unsynced_groups: AtomicU32::default(),

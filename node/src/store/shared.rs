@@ -26,6 +26,7 @@ use super::recovery;
 use super::reserve::Reserve;
 use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
 use super::segments::Segments;
+use super::told::Told;
 
 /// The parts of an open store.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) collector: Collector,
     pub(super) quota: Arc<Quota>,
     pub(super) reserve: Arc<Reserve>,
+    pub(super) told: Told,
     /// Tells of contents that had to go.
     pub(super) evicted: broadcast::Sender<ContentHash>,
     // Groups that the index has taken in since it was last made durable: decides when it is again.
@@ -283,7 +285,10 @@ impl Shared {
     /// next publish or fetch stores it anew.
     pub(super) fn damaged(&self, id: &ObjectId, what: String, row: Option<&IndexRow>, detail: String) -> ReadError {
         let file = row.map_or_else(|| self.index.path().into(), |row| self.segments.path(row.segment));
-        tracing::error!(%what, file = %file.display(), %detail, "damaged");
+        match self.told.count(&file) {
+            Some(so_far) => tracing::error!(%what, file = %file.display(), %detail, so_far, "damaged"),
+            None => tracing::debug!(%what, file = %file.display(), %detail, "damaged"),
+        }
         if let Some(row) = row
             && let Err(error) = self.index.mark_damaged(id, row)
         {

@@ -1,5 +1,6 @@
 //! Verifying: everything that is held, or one content, is hashed again; what is damaged is fetched anew on request.
 
+mod found;
 mod walk;
 
 use std::collections::HashSet;
@@ -15,10 +16,9 @@ use crate::api::{DamageInfo, Failure, FailureKind, Phase, Progress, Verified, Ve
 use crate::fetch::{FetchError, Fetching, Goal, Job};
 use crate::operation::Reporter;
 use crate::store::{ContentState, Damage, ManifestRecord, ReadError, Store, Watcher};
+use found::Found;
 use walk::{Follower, Walk};
 
-/// Damage that is told one by one; beyond it is only counted.
-const MAX_DAMAGE: usize = 100;
 /// Damaged objects that are remembered by their ids, 32 bytes each, to be counted once and looked for after a repair.
 const MAX_REMEMBERED: usize = 1 << 20;
 
@@ -30,7 +30,7 @@ struct Tally {
     /// Damage that has no id, or too many before it.
     others: u64,
     others_mended: u64,
-    damage: Vec<DamageInfo>,
+    found: Found,
     rate: Option<u64>,
     started: Instant,
     stop: Arc<AtomicBool>,
@@ -68,9 +68,7 @@ impl Watcher for Tally {
                 self.others_mended += u64::from(mended);
             }
         }
-        if self.damage.len() < MAX_DAMAGE {
-            self.damage.push(DamageInfo { what, file, detail });
-        }
+        self.found.add(DamageInfo { what, file, detail, count: 1 }, id.is_some());
     }
 }
 
@@ -150,7 +148,7 @@ pub(crate) async fn verify(
         ids: HashSet::new(),
         others: 0,
         others_mended: 0,
-        damage: Vec::new(),
+        found: Found::default(),
         rate: request.rate,
         started: Instant::now(),
         stop,
@@ -184,7 +182,7 @@ pub(crate) async fn verify(
         checked_bytes: tally.checked_bytes,
         damaged: tally.ids.len() as u64 + tally.others,
         repaired,
-        damage: tally.damage,
+        damage: tally.found.into_list(),
     })
 }
 
