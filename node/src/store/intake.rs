@@ -278,9 +278,17 @@ impl Intake {
                     queue.watches += 1;
                     let own = Some(queue.watches);
                     queue.watched = own;
-                    queue = self.watch.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+                    let woken = self.watch.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner);
+                    let is_late = woken.1.timed_out();
+                    queue = woken.0;
                     // Another may keep watch by now.
-                    queue.watched = queue.watched.filter(|_| queue.watched != own);
+                    if queue.watched == own {
+                        queue.watched = None;
+                        if !is_late {
+                            // Nobody called it, but the one before it, who may sleep on.
+                            self.watch.notify_one();
+                        }
+                    }
                     has_watched = true;
                 }
                 None => queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
@@ -305,13 +313,6 @@ impl Intake {
                 (Ok(()), None) => {}
             }
         }
-        if outcome.is_err() {
-            // What those have put that give up now is no group with what comes later: it would share their fate, and be
-            // refused for want of room that they alone take.
-            queue.fill();
-            self.call(queue);
-            queue = self.queue();
-        }
         // Whoever hears of it finds nothing held any more by one that has given up.
         drop(unsettled);
         let settled = queue.unsettled.first_key_value().map_or(queue.open_seq, |(first, _)| *first) - 1;
@@ -320,6 +321,12 @@ impl Intake {
             seq.0 = seq.0.max(settled);
             later
         });
+        if outcome.is_err() {
+            // What those have put that give up now is no group with what comes later: it would share their fate, and be
+            // refused for want of room that they alone take.
+            queue.fill();
+            self.call(queue);
+        }
     }
 
     /// Follows what is settled: everything put up to the sequence number in it.

@@ -88,14 +88,7 @@ fn wasted(report: &Report, most: Share) -> Check {
 fn copies(report: &Report, most: u32) -> Check {
     let each = report.contents.iter().enumerate().filter(|(_, content)| content.bytes > 0);
     let worst = each.map(|(_, content)| {
-        let of_them = report.transfers.iter().filter(|transfer| content.publishers.contains(&transfer.from));
-        let sent: u64 = match report.transfers.is_empty() {
-            false => of_them.map(|transfer| transfer.bytes).sum(),
-            // Who sent to whom is not told where there are too many: what they sent at all is no less.
-            true => {
-                content.publishers.iter().filter_map(|node| report.nodes.get(*node)).map(|node| node.sent_bytes).sum()
-            }
-        };
+        let sent = report.sent_by_publishers(content);
         // A node that publishes several contents sends them all; what is of which is not told apart.
         let bytes: u64 = report
             .contents

@@ -184,6 +184,14 @@ pub struct Figure {
     pub value: String,
 }
 
+impl Figure {
+    /// How many of the plan's faults, and of what undoes them, came before all was over; `None` if there are none.
+    pub(crate) fn of_faults(came: usize, planned: usize) -> Option<Self> {
+        let value = format!("{came} of {planned}, then all was over");
+        (planned > 0).then(|| Self { name: "faults and their ends".to_owned(), value })
+    }
+}
+
 /// Something that the scenario demands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -207,6 +215,17 @@ impl Report {
         let first = of_it().filter_map(|fetch| fetch.started_us).min()?;
         let last = of_it().filter_map(|fetch| fetch.ended_us).max()?;
         Some(last.saturating_sub(first))
+    }
+
+    /// Chunk bytes that the publishers of a content sent: as far as it is told who sent to whom, those that were kept.
+    pub(crate) fn sent_by_publishers(&self, content: &ContentReport) -> u64 {
+        let of_them = self.transfers.iter().filter(|transfer| content.publishers.contains(&transfer.from));
+        match self.transfers.is_empty() {
+            false => of_them.map(|transfer| transfer.bytes).sum(),
+            true => {
+                content.publishers.iter().filter_map(|node| self.nodes.get(*node)).map(|node| node.sent_bytes).sum()
+            }
+        }
     }
 
     /// How long the fetches that are done took, in microseconds, the quickest first.

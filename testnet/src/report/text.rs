@@ -107,8 +107,7 @@ impl Report {
         put("bytes kept", show_size(kept));
         put("bytes in vain", format!("{} ({})", show_size(wasted), percent(wasted, kept)));
         for content in &self.contents {
-            let sent = self.transfers.iter().filter(|transfer| content.publishers.contains(&transfer.from));
-            let sent: u64 = sent.map(|transfer| transfer.bytes).sum();
+            let sent = self.sent_by_publishers(content);
             put(&format!("sent by publishers of {}", content.name), show_size(sent));
         }
         if let Some(most) = self.nodes.iter().filter_map(|node| node.peak_memory_bytes).max() {

@@ -99,16 +99,13 @@ impl Conductor<'_, '_> {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let mut figures = Vec::new();
-        let mut put = |name: &str, value: String| figures.push(Figure { name: name.to_owned(), value });
         let planned = self.plan.faults().count();
-        if planned > 0 {
-            put("faults and their ends", format!("{} of {planned}, then all was over", planned - self.left_undone()));
-        }
+        let mut figures: Vec<Figure> = Figure::of_faults(planned - self.left_undone(), planned).into_iter().collect();
         let memory: Vec<u64> = self.seen.iter().map(|seen| seen.peak_memory_bytes).filter(|m| *m > 0).collect();
         if !memory.is_empty() {
             let mean = memory.iter().sum::<u64>() / memory.len() as u64;
-            put("memory of a node at its peak, on average", crate::size::show_size(mean));
+            let name = "memory of a node at its peak, on average".to_owned();
+            figures.push(Figure { name, value: crate::size::show_size(mean) });
         }
         figures
     }

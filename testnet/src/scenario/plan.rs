@@ -264,7 +264,7 @@ impl When {
     }
 
     /// So much later.
-    pub(crate) fn later(self, by: Duration) -> Self {
+    fn later(self, by: Duration) -> Self {
         Self { after: self.after.saturating_add(by), ..self }
     }
 

@@ -62,9 +62,16 @@ impl Reader<'_> {
         };
         for publish in &file.publish {
             self.stand_at(&names, &file, publish.content.span().start)?;
+            let content = self.content(&names, &publish.content)?;
+            let nodes = self.nodes(&names, &publish.nodes)?;
+            let twice =
+                |other: &Publish| other.content == content && other.nodes.iter().any(|node| nodes.contains(node));
+            if scenario.publishes.iter().any(twice) {
+                return Err(self.wrong(&publish.nodes, "a node publishes this content already"));
+            }
             scenario.publishes.push(Publish {
-                content: self.content(&names, &publish.content)?,
-                nodes: self.nodes(&names, &publish.nodes)?,
+                content,
+                nodes,
                 when: self.moment(&names, publish.at.as_ref(), deadline)?,
                 apart: self.apart(publish.apart.as_ref())?,
             });

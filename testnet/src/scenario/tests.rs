@@ -149,6 +149,10 @@ fn what_is_missing_as_a_whole_has_words_too() {
     refused("name = \"x\"\nname = \"y\"", 2, &["duplicate"]);
     let nobody = SMALL.replacen("[[publish]]\ncontent = \"image\"\nnodes = \"seeder\"", "", 1);
     whole(&nobody, "no honest node publishes");
+    whole(
+        &format!("{SMALL}[[publish]]\ncontent = \"image\"\nnodes = \"seeder\"\nat = \"9s\""),
+        "publishes this content already",
+    );
     let unbound = SMALL.replace("up = \"10MB/s\"\n", "").replace("down = \"20MB/s\"\n", "");
     whole(&format!("{unbound}[checks]\nwithin = 1.2"), "lower bound");
     whole(&format!("{SMALL}[checks]\nwithin = -1.0"), "factor");

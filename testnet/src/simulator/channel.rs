@@ -78,6 +78,8 @@ pub(super) struct Channel {
     pub(super) is_left: bool,
     /// Nothing passes: the two cannot reach each other.
     pub(super) is_cut: bool,
+    /// Since when, or since when it is not.
+    pub(super) cut_at: Nanos,
     /// The server's line may pass nothing of it before this.
     pub(super) next_start: Nanos,
     /// Items that landed while the client stood still.
@@ -115,6 +117,7 @@ impl Channel {
             is_lined_up: false,
             is_left: false,
             is_cut: false,
+            cut_at: 0,
             next_start: 0,
             unread: 0,
             transit: 0,

@@ -1,7 +1,11 @@
 //! What must hold of every run, whatever goes wrong in it.
 
+use super::events::Nanos;
 use super::peer::Fetch;
 use super::world::World;
+
+/// For so long a fetch gets nothing, in nanoseconds, that goes nowhere: the end of the run may come in the middle of one.
+const STUCK: Nanos = 10_000_000_000;
 
 impl World {
     /// Looks at a fetch that is done.
@@ -65,12 +69,13 @@ impl World {
         }
     }
 
-    /// Fetches that are not done although every chunk is at somebody who is there, honest and in reach.
+    /// Fetches that have got nothing for long and are not done although every chunk is at somebody who is there, honest and in reach.
     pub(super) fn stuck(&self) -> Vec<u32> {
         let mut stuck = Vec::new();
         for (number, peer) in self.peers.iter().enumerate() {
             let number = number as u32;
-            if peer.fetch.is_none() || peer.done.is_some() || !peer.works() {
+            let wants = peer.began.is_some_and(|began| self.now - began >= STUCK) && peer.done.is_none();
+            if !wants || !peer.works() || peer.is_full || self.now - peer.got_at < STUCK {
                 continue;
             }
             let givers = || {

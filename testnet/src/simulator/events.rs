@@ -45,6 +45,8 @@ pub(super) enum Event {
     GroupDue(u32),
     /// A group of a peer's store is durable.
     Durable(u32),
+    /// The process of a peer that was started works.
+    Started(u32),
     /// A look-up of a peer is answered.
     Found(u32),
     /// A peer may look for others again.

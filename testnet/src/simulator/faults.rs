@@ -1,5 +1,7 @@
 //! What goes wrong: peers that die, vanish, stand still, come back, or cannot be reached.
 
+use std::time::Duration;
+
 use shoal_protocol::availability::ChunkIndex;
 use shoal_protocol::serving::ServingPolicy;
 
@@ -10,6 +12,9 @@ use super::line::Line;
 use super::meeting::{CUT_PATIENCE, Swarm};
 use super::peer::Presence;
 use super::world::World;
+
+/// How long a process takes that is started again, as real ones do on a machine that has other things to do.
+const START: Duration = Duration::from_millis(500);
 
 impl World {
     /// The channels of a peer that are open or being dialled.
@@ -54,6 +59,7 @@ impl World {
         let limit_up = self.setup.peers.get(number as usize).and_then(|setup| setup.limit_up);
         if let Some(peer) = self.peers.get_mut(number as usize) {
             peer.presence = Presence::Down;
+            peer.starts_at = None;
             peer.policy = ServingPolicy::new(self.setup.serving(limit_up), seed);
             peer.served.clear();
             peer.serving_timer = None;
@@ -68,12 +74,31 @@ impl World {
         channels
     }
 
+    /// The process of a peer is started; it works a while later.
+    pub(super) fn start(&mut self, number: u32) {
+        let at = self.now + nanos(START);
+        if let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.presence == Presence::Down) {
+            peer.starts_at = Some(at);
+            self.events.add(at, Event::Started(number));
+        }
+    }
+
+    /// A process works, unless it has been ended since it was started.
+    pub(super) fn started(&mut self, number: u32) {
+        let starts_at = self.peers.get(number as usize).and_then(|peer| peer.starts_at);
+        if starts_at == Some(self.now) {
+            self.comes_back(number);
+            self.is_stale = true;
+        }
+    }
+
     /// A peer is there again: it announces what it holds and goes on.
     pub(super) fn comes_back(&mut self, number: u32) {
         let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.presence == Presence::Down) else {
             return;
         };
         peer.presence = Presence::Up;
+        peer.starts_at = None;
         if !peer.store.held.is_empty() {
             self.announce(number, true);
         }
@@ -121,6 +146,8 @@ impl World {
         };
         peer.presence = Presence::Up;
         let unread = std::mem::take(&mut peer.unread);
+        // What it was to begin meanwhile.
+        self.begin(number);
         for (channel, request) in unread {
             self.take_request(number, channel, request);
         }
@@ -170,6 +197,7 @@ impl World {
                 continue;
             }
             found.is_cut = is_cut;
+            found.cut_at = self.now;
             if is_cut {
                 self.events.add(self.now + nanos(CUT_PATIENCE), Event::Expires(channel));
                 continue;
@@ -192,7 +220,9 @@ impl World {
     /// Nothing has passed in a channel for long, or its other end is gone: it is over for whoever is left.
     pub(super) fn expires(&mut self, number: u32) {
         let Some(channel) = self.channels.get(number as usize) else { return };
-        if channel.is_open() && !channel.is_cut {
+        // It may have been joined again, and cut anew.
+        let is_cut = channel.is_cut && self.now - channel.cut_at >= nanos(CUT_PATIENCE);
+        if channel.is_open() && !is_cut {
             return;
         }
         self.server_gone(number);

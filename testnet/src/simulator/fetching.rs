@@ -41,10 +41,11 @@ impl World {
             channels: Default::default(),
             candidates: Candidates::default(),
             look_up_pause: FIRST_LOOK_UP_PAUSE,
-            is_looking_up: false,
+            next_answer: None,
             next_meet: None,
         });
         self.advance(number);
+        self.note_had(number);
         self.look_up(number);
         self.meet(number);
         self.fetch_on(number);
@@ -284,7 +285,7 @@ impl World {
                 fetch.candidates.did_well(channel.server);
             }
             channel.kept_bytes += bytes;
-            self.kept_bytes += bytes;
+            peer.got_at = self.now;
             match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
                 Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
                 Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),
@@ -293,8 +294,8 @@ impl World {
             if fetch.engine.needs_layout() {
                 self.advance(client);
             }
+            self.note_had(client);
             self.flush_if_done(client);
-            self.arrived();
         } else {
             peer.tally.wasted_bytes += bytes;
         }
@@ -342,6 +343,14 @@ impl World {
         }
     }
 
+    /// Notes how much a fetch has by now.
+    fn note_had(&mut self, number: u32) {
+        let fetch = self.peers.get(number as usize).and_then(|peer| peer.fetch.as_ref());
+        if let Some(bytes) = fetch.map(|fetch| fetch.engine.progress().held_bytes) {
+            self.had(number, bytes);
+        }
+    }
+
     /// The fetch of a peer ends before it is done.
     pub(super) fn break_off(&mut self, number: u32) {
         let fetch = self.peers.get_mut(number as usize).and_then(|peer| peer.fetch.take());
@@ -363,6 +372,7 @@ impl World {
             self.count_hopeless();
         }
         self.look_over(number, &fetch);
+        self.had(number, self.content.bytes);
         for channel in fetch.channels.into_keys() {
             self.send_request(channel, Request::Close, 0);
         }

@@ -37,17 +37,20 @@ impl World {
     /// Asks the DHT, if it is time to.
     pub(super) fn look_up(&mut self, number: u32) {
         let fetch = self.peers.get_mut(number as usize).and_then(|peer| peer.fetch.as_mut());
-        if let Some(fetch) = fetch.filter(|fetch| !fetch.is_looking_up) {
-            fetch.is_looking_up = true;
-            self.events.add(self.now + nanos(self.setup.meeting.look_up), Event::Found(number));
+        if let Some(fetch) = fetch.filter(|fetch| fetch.next_answer.is_none()) {
+            let at = self.now + nanos(self.setup.meeting.look_up);
+            fetch.next_answer = Some(at);
+            self.events.add(at, Event::Found(number));
         }
     }
 
     /// The DHT has answered.
     pub(super) fn found(&mut self, number: u32) {
         let now = self.now;
+        let fetch = self.peers.get_mut(number as usize).and_then(|peer| peer.fetch.as_mut());
+        // Another fetch may have asked, which is over.
+        let Some(fetch) = fetch.filter(|fetch| fetch.next_answer == Some(now)) else { return };
         let found = self.dht.find(now, &mut self.dice);
-        let Some(fetch) = self.peers.get_mut(number as usize).and_then(|peer| peer.fetch.as_mut()) else { return };
         if fetch.open() < ENOUGH_SESSIONS {
             for other in found {
                 if other != number {
@@ -58,7 +61,9 @@ impl World {
         // The next look-up follows after a pause, which doubles.
         let pause = fetch.look_up_pause;
         fetch.look_up_pause = (pause * 2).min(LONGEST_LOOK_UP_PAUSE);
-        self.events.add(now + nanos(pause + self.setup.meeting.look_up), Event::Found(number));
+        let at = now + nanos(pause + self.setup.meeting.look_up);
+        fetch.next_answer = Some(at);
+        self.events.add(at, Event::Found(number));
         self.meet(number);
     }
 

@@ -107,16 +107,21 @@ pub struct Simulated {
     pub faults: Vec<(Duration, usize)>,
 }
 
+/// Whether so many can be numbered.
+fn bounded(peers: u64, bytes: u64, chunk_bytes: u32) -> Result<(), SimulatorError> {
+    let too_many = |what, count, most| {
+        if count > most { Err(SimulatorError::TooMany { what, count, most }) } else { Ok(()) }
+    };
+    too_many("peers", peers, MAX_PEERS)?;
+    too_many("chunks", bytes / u64::from(chunk_bytes.max(1)), MAX_CHUNKS)
+}
+
 /// Runs a setup to its end.
 ///
 /// # Errors
 /// When the setup is too large, or its content cannot be. What goes wrong in the run is in the report.
 pub fn simulate(setup: Setup, seed: u64) -> Result<Simulated, SimulatorError> {
-    let too_many = |what, count, most| {
-        if count > most { Err(SimulatorError::TooMany { what, count, most }) } else { Ok(()) }
-    };
-    too_many("peers", setup.peers.len() as u64, MAX_PEERS)?;
-    too_many("chunks", setup.bytes / u64::from(setup.chunk_bytes.max(1)), MAX_CHUNKS)?;
+    bounded(setup.peers.len() as u64, setup.bytes, setup.chunk_bytes)?;
     let mut world = World::new(setup, seed)?;
     world.run();
     world.audit();

@@ -50,6 +50,11 @@ pub(super) struct Peer {
     pub(super) fetch: Option<Fetch>,
     pub(super) swarm: Swarm,
     pub(super) is_announced: bool,
+    /// When its process works that has been started.
+    pub(super) starts_at: Option<Nanos>,
+    /// Most bytes that it has had of what it fetches, and when it got the last of them.
+    pub(super) had_bytes: u64,
+    pub(super) got_at: Nanos,
     /// Since when it wants the content, and when it had it.
     pub(super) began: Option<Nanos>,
     pub(super) done: Option<Nanos>,
@@ -89,7 +94,8 @@ pub(super) struct Fetch {
     /// How many newcomers the swarm had seen when it was last looked at.
     pub(super) looked_at: u64,
     pub(super) look_up_pause: Duration,
-    pub(super) is_looking_up: bool,
+    /// When the DHT answers next.
+    pub(super) next_answer: Option<Nanos>,
     pub(super) next_meet: Option<Nanos>,
 }
 

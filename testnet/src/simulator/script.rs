@@ -77,6 +77,7 @@ impl World {
         }
         self.came(Trigger::Start);
         self.await_progress();
+        self.arrived();
     }
 
     /// What was waited for has come.
@@ -100,16 +101,27 @@ impl World {
         self.setup.peers.iter().filter(|peer| peer.fetches.is_some()).count()
     }
 
-    /// Chunks have arrived at whoever fetches, so many bytes in all by now.
-    pub(super) fn arrived(&mut self) {
-        while self.kept_bytes >= self.script.next_progress {
+    /// A fetch has so many bytes. What it had before and has lost counts all the same.
+    pub(super) fn had(&mut self, number: u32, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(number as usize)
+            && bytes > peer.had_bytes
+        {
+            self.had_bytes += bytes - peer.had_bytes;
+            peer.had_bytes = bytes;
+            self.arrived();
+        }
+    }
+
+    /// Lets come what waits for as much as has arrived.
+    fn arrived(&mut self) {
+        while self.had_bytes >= self.script.next_progress {
             let all = self.content.bytes.saturating_mul(self.fetches() as u64);
             let due = self
                 .script
                 .waiting
                 .keys()
                 .copied()
-                .find(|trigger| matches!(trigger, Trigger::Progress(share) if share.of(all) <= self.kept_bytes));
+                .find(|trigger| matches!(trigger, Trigger::Progress(share) if share.of(all) <= self.had_bytes));
             if let Some(trigger) = due {
                 self.came(trigger);
             }
@@ -146,6 +158,9 @@ impl World {
         }
         peer.store.fill(chunks);
         self.announce(number, true);
+        // If it fetches, it finds that it has all.
+        self.break_off(number);
+        self.begin(number);
         self.script.publishers = self.script.publishers.saturating_sub(1);
         if std::mem::take(&mut self.script.is_empty) {
             for fetch in std::mem::take(&mut self.script.waiting_fetches) {
@@ -178,7 +193,8 @@ impl World {
         }
         self.happened.push((self.now, place));
         self.strike(fault);
-        self.count_hopeless();
+        // Counted once for all that happens in this moment.
+        self.is_stale = true;
     }
 
     /// Counts the fetches that are not done at peers that are in no state to, and stay so.
@@ -186,7 +202,9 @@ impl World {
         let is_healed = |number: usize| self.script.healed.get(&(number as u32)).is_some_and(|left| *left > 0);
         let setups = self.setup.peers.iter().zip(&self.peers).enumerate();
         let hopeless = setups.filter(|(number, (setup, peer))| {
-            setup.fetches.is_some() && peer.done.is_none() && peer.excuse().is_some() && !is_healed(*number)
+            let is_there = nanos(setup.joins) <= self.now && peer.starts_at.is_none();
+            let fetches = setup.fetches.is_some() && peer.done.is_none();
+            fetches && is_there && peer.excuse().is_some() && !is_healed(*number)
         });
         self.hopeless = hopeless.count();
     }

@@ -125,6 +125,8 @@ pub enum Fault {
     Wipe(u32),
     /// It is there again, and goes on fetching where it was.
     Return(u32),
+    /// Its process is started: it is there again half a second later, unless it is ended before that.
+    Start(u32),
     /// It stands still.
     Pause(u32),
     /// It goes on.
@@ -158,6 +160,7 @@ impl Fault {
             | Self::Vanish(peer)
             | Self::Wipe(peer)
             | Self::Return(peer)
+            | Self::Start(peer)
             | Self::Pause(peer)
             | Self::Resume(peer)
             | Self::Line(peer, _)
@@ -170,7 +173,7 @@ impl Fault {
 
     /// Whether a peer that could not fetch may be able to by it.
     pub(super) const fn heals(self) -> bool {
-        matches!(self, Self::Return(_) | Self::Resume(_) | Self::Free(_) | Self::Side(_, 0))
+        matches!(self, Self::Return(_) | Self::Start(_) | Self::Resume(_) | Self::Free(_) | Self::Side(_, 0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A scenario with virtual peers: the setup that its plan makes, and what came of it in the scenario's words.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shoal_protocol::chunker::TARGET_CHUNK_BYTES;
@@ -9,15 +10,15 @@ use super::line::Line;
 use super::script::CONTENT;
 use super::setup::{Fault, Holds, Meeting, Nature, PeerSetup, Setup};
 use super::store::Durability;
-use super::{Simulated, SimulatorError, simulate};
-use crate::report::{Check, Happened, Report, judge};
+use super::{Simulated, SimulatorError, bounded, simulate};
+use crate::report::{Check, Figure, Happened, Report, judge};
 use crate::scenario::{self, Action, Group, Lie, NodeIndex, Plan, Planned, Scenario, Shape};
 
-/// How long a process takes that is started again, as real ones do on a machine that has other things to do.
-const START: Duration = Duration::from_millis(500);
+/// What of a simulation's own figures stands beside those that all runs have.
+const FIGURES: [&str; 3] = ["control", "fairness", "events"];
 
-/// Plays a scenario with virtual peers and judges what came of it. The same scenario and seed give the same report on any
-/// machine.
+/// Plays a scenario with virtual peers and judges what came of it. The same scenario and seed give the same report on
+/// any machine.
 ///
 /// # Errors
 /// When the scenario has what no simulation can do. What goes wrong in the run is in the report.
@@ -33,20 +34,22 @@ pub fn play(scenario: &Scenario, seed: u64) -> Result<Report, SimulatorError> {
     for (content, simulated) in scenario.contents.iter().zip(&mut run.contents) {
         simulated.name.clone_from(&content.name);
     }
-    let mut told = None;
+    let mut told = BTreeSet::new();
     for (at, place) in faults {
         let Some(action) = actions.get(place) else { continue };
         // One that takes several steps is told of once.
-        if let Some(action) = plan.events.get(*action).filter(|_| told.replace(*action) != Some(*action)) {
+        if let Some(action) = plan.events.get(*action).filter(|_| told.insert(*action)) {
             let what = action.action.words(scenario);
             run.events.push(Happened { at_us: micros(at), what, fault: true });
         }
     }
+    run.figures.retain(|figure| FIGURES.contains(&figure.name.as_str()));
+    run.figures.extend(Figure::of_faults(told.len(), plan.faults().count()));
     judge(scenario, &mut run);
     let struck = plan.events.iter().filter(|event| event.action.is_fault()).flat_map(|event| event.action.nodes());
     let struck = struck.map(|node| node.0).collect();
     run.figures.extend(run.standstill(&struck));
-    run.checks.push(nothing_is_broken(&figures));
+    run.checks.push(nothing_is_broken(scenario, &figures));
     Ok(run)
 }
 
@@ -58,17 +61,17 @@ pub fn can_play(scenario: &Scenario) -> Result<(), SimulatorError> {
     if let Some(second) = scenario.contents.get(1) {
         return Err(SimulatorError::SecondContent { name: second.name.clone() });
     }
-    match scenario.content(CONTENT) {
-        Some(content) if matches!(content.shape, Shape::Folder { .. }) => {
-            Err(SimulatorError::Folder { name: content.name.clone() })
-        }
-        _ => Ok(()),
+    let Some(content) = scenario.content(CONTENT) else { return Ok(()) };
+    if let Shape::Folder { .. } = content.shape {
+        return Err(SimulatorError::Folder { name: content.name.clone() });
     }
+    bounded(scenario.node_count() as u64, content.bytes, TARGET_CHUNK_BYTES)
 }
 
 /// Demanded of every simulation: what must hold of engine, policy and the simulator itself.
-fn nothing_is_broken(figures: &super::Report) -> Check {
-    let stuck = figures.stuck.iter().map(|peer| format!("node {peer} could go on and does not"));
+fn nothing_is_broken(scenario: &Scenario, figures: &super::Report) -> Check {
+    let name = |peer: &u32| scenario.node_name(NodeIndex(*peer as usize));
+    let stuck = figures.stuck.iter().map(|peer| format!("{} could go on and does not", name(peer)));
     let mut found: Vec<String> = stuck.chain(figures.broken.iter().cloned()).collect();
     let passed = found.is_empty();
     found.truncate(3);
@@ -128,16 +131,16 @@ impl<'a> Stage<'a> {
                 }
             }
             Action::Kill(node) => strike(when, Fault::Kill(number(*node))),
-            Action::Start(node) => strike(when.later(START), Fault::Return(number(*node))),
+            Action::Start(node) => strike(when, Fault::Start(number(*node))),
             Action::Pause(node) => strike(when, Fault::Pause(number(*node))),
             Action::Resume(node) => strike(when, Fault::Resume(number(*node))),
             Action::Restart(node) => {
                 strike(when, Fault::Stop(number(*node)));
-                strike(when.later(START), Fault::Return(number(*node)));
+                strike(when, Fault::Start(number(*node)));
             }
             Action::Wipe(node) => {
                 strike(when, Fault::Wipe(number(*node)));
-                strike(when.later(START), Fault::Return(number(*node)));
+                strike(when, Fault::Start(number(*node)));
             }
             Action::FillDisk(node) => strike(when, Fault::Fill(number(*node))),
             Action::FreeDisk(node) => strike(when, Fault::Free(number(*node))),

@@ -196,3 +196,58 @@ fn checks_that_do_not_hold_fail_however_many_there_are() {
     assert_eq!((failed(&check("0.9")), failed(&check("3.0"))), (1, 0));
     assert!(check("3.0").transfers.is_empty());
 }
+
+#[test]
+fn a_fetch_that_is_due_while_its_node_stands_still_begins_afterwards() {
+    let pause = fault("what = \"pause\"\nnodes = \"reader-1\"\nat = \"1s\"\nfor = \"3s\"");
+    let later = FIRST.replace("reader-1\"", "reader-1\"\nat = \"2s\"");
+    assert!((11_500..14_000).contains(&took(&passes(&format!("{later}{pause}")), 0)));
+    // And one whose disk gets room meanwhile, or that waits for the first who publishes.
+    let full = fault("what = \"disk-full\"\nnodes = \"reader-1\"\nat = \"500ms\"\nfor = \"2s\"");
+    passes(&format!("{FIRST}{full}{pause}"));
+    let late = SMALL.replace("nodes = \"seeder\"", "nodes = \"seeder\"\nat = \"2s\"");
+    let report = play(&Scenario::parse(&format!("{late}{FIRST}{pause}")).unwrap(), 1).unwrap();
+    assert!(report.passed(), "{}", report.text());
+}
+
+#[test]
+fn who_is_killed_while_it_is_started_stays_dead() {
+    let restart = fault("what = \"restart\"\nnodes = \"reader-1\"\nat = \"1s\"");
+    let kill = fault("what = \"kill\"\nnodes = \"reader-1\"\nat = \"1200ms\"");
+    let report = play_with(&format!("{FIRST}{restart}{kill}"));
+    assert_eq!(report.fetches[0].outcome, FetchOutcome::Excused("it is down".to_owned()));
+    let told: Vec<&str> = report.events.iter().map(|event| event.what.as_str()).collect();
+    assert_eq!(told, ["reader-1 is restarted", "reader-1 is killed"]);
+}
+
+#[test]
+fn shares_are_of_what_each_fetch_has_had_at_most() {
+    let at = |more: &str, what: &str| {
+        let report = passes(&format!("{FIRST}{more}{}", fault(what)));
+        report.events.iter().find(|event| event.what == "reader-3 is paused").map(|event| event.at_us / 1000)
+    };
+    let pause = |at: &str| format!("what = \"pause\"\nnodes = \"reader-3\"\nat = \"{at}\"");
+    // What is fetched a second time counts once.
+    let wipe = fault("what = \"wipe\"\nnodes = \"reader-1\"\nat = \"50%\"");
+    assert!(at(&wipe, &pause("80%")).is_some_and(|at| at > 13_000));
+    assert_eq!(at("", &pause("0%")), Some(0));
+    // Who has published it has it.
+    let own = "[[fetch]]\ncontent = \"image\"\nnodes = \"seeder\"\n";
+    assert!(at(own, &pause("50%")).is_some_and(|at| at < 100));
+}
+
+#[test]
+fn who_publishes_what_it_fetches_has_it() {
+    let second = "[[publish]]\ncontent = \"image\"\nnodes = \"reader-1\"\nat = \"3s\"\n";
+    let report = passes(&format!("{second}{FIRST}"));
+    assert!((3_000..4_500).contains(&took(&report, 0)), "{}", report.text());
+}
+
+#[test]
+fn what_the_deadline_cuts_off_is_not_called_stuck() {
+    let report = play_with(&format!("{FIRST}[checks]\ncomplete = false"));
+    assert!(report.passed());
+    let short = format!("deadline = \"3s\"\n{SMALL}{FIRST}[checks]\ncomplete = false");
+    let report = play(&Scenario::parse(&short).unwrap(), 1).unwrap();
+    assert!(report.passed() && report.fetches[0].ended_us.is_none(), "{}", report.text());
+}

@@ -52,8 +52,10 @@ pub(super) struct World {
     /// Fetches that are not done, and of these, those at peers that are in no state to and stay so.
     pub(super) fetching: usize,
     pub(super) hopeless: usize,
-    /// Chunk bytes that came to whoever fetches and were kept.
-    pub(super) kept_bytes: u64,
+    /// Whether that number may be another by now.
+    pub(super) is_stale: bool,
+    /// Most bytes that each fetch has had, all together.
+    pub(super) had_bytes: u64,
     scratch: BytesMut,
     /// What should never be.
     pub(super) broken: Vec<String>,
@@ -103,7 +105,8 @@ impl World {
             happened: Vec::new(),
             fetching: 0,
             hopeless: 0,
-            kept_bytes: 0,
+            is_stale: false,
+            had_bytes: 0,
             scratch: BytesMut::new(),
             broken: Vec::new(),
             next_sample: 0,
@@ -148,6 +151,9 @@ impl World {
             fetch: None,
             swarm: Swarm::new(self.dice.seed()),
             is_announced: false,
+            starts_at: None,
+            had_bytes: 0,
+            got_at: 0,
             began: None,
             done: None,
             unread: Vec::new(),
@@ -160,6 +166,12 @@ impl World {
         let limit = nanos(self.setup.limit);
         while self.fetching > self.hopeless {
             let Some((at, event)) = self.events.next() else { return };
+            if at > self.now && std::mem::take(&mut self.is_stale) {
+                self.count_hopeless();
+                if self.fetching <= self.hopeless {
+                    return;
+                }
+            }
             if at > limit {
                 self.now = limit;
                 return;
@@ -194,6 +206,7 @@ impl World {
             Event::Expires(channel) => self.expires(channel),
             Event::GroupDue(peer) => self.group_due(peer),
             Event::Durable(peer) => self.durable(peer),
+            Event::Started(peer) => self.started(peer),
             Event::Found(peer) => self.found(peer),
             Event::Meet(peer) => self.meet_timer(peer),
             Event::Tell(peer) => self.tell_timer(peer),
@@ -214,6 +227,7 @@ impl World {
                 }
             }
             Fault::Return(peer) => self.comes_back(peer),
+            Fault::Start(peer) => self.start(peer),
             Fault::Pause(peer) => self.pause(peer),
             Fault::Resume(peer) => self.resume(peer),
             Fault::Line(peer, line) => self.change_line(peer, line),

@@ -1,5 +1,6 @@
 //! `--seeds` of `shoal testnet run` and `shoal testnet simulate run`: scenarios with many seeds, a line for each run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use shoal_node::api::FailureKind;
@@ -27,6 +28,13 @@ pub(super) async fn run(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Outcome {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = scenarios.iter().find(|scenario| !names.insert(&scenario.name)).filter(|_| folder.is_some()) {
+        let name = &twice.name;
+        return Err(Stop::usage(format!(
+            "two of the scenarios are called {name}: one report would replace the other's"
+        )));
+    }
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0).max("SCENARIO".len());
     if !output.json() {
         line(output, width, "SCENARIO", "SEED", &Summary::HEADINGS.map(str::to_owned))?;
