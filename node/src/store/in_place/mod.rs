@@ -272,10 +272,10 @@ impl InPlace {
             let mut lost = Vec::new();
             for id in ids {
                 let place = table.get(id)?.map(|value| FilePlace::decode(id, value.value()).ok());
-                lost.extend(place.filter(is_lost).map(|place| (*id, place)));
+                lost.extend(place.filter(is_lost).map(|_| id));
             }
             drop(table);
-            write::remove(transaction, &lost)
+            write::remove(transaction, lost)
         });
         forgotten.map(drop)
     }
@@ -304,7 +304,7 @@ impl InPlace {
                 swept.chunk_bytes += place.map_or(0, |place| u64::from(place.len));
             }
             if !dead.is_empty() {
-                swept.files += self.write(|transaction| write::remove(transaction, &dead))?;
+                swept.files += self.write(|transaction| write::remove(transaction, dead.iter().map(|(id, _)| id)))?;
             }
         }
         Ok(swept)

@@ -320,11 +320,15 @@ impl<'t> Placing<'t> {
     }
 }
 
-/// Removes rows of chunks, and of files that have none any more; says how many files those are.
-pub(super) fn remove(transaction: &WriteTransaction, dead: &[(ObjectId, Option<FilePlace>)]) -> Result<u64, Trouble> {
+/// Removes rows of chunks, and of files that have none any more; says how many files those are. What is gone already
+/// is not counted again: after a fault this may run behind its own commit.
+pub(super) fn remove<'a>(
+    transaction: &WriteTransaction,
+    dead: impl IntoIterator<Item = &'a ObjectId>,
+) -> Result<u64, Trouble> {
     let mut placing = Placing::new(transaction, &BTreeMap::new(), Targets::default())?;
-    for (id, place) in dead {
-        placing.chunks.remove(id)?;
+    for id in dead {
+        let place = placing.chunks.remove(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
         if let Some(place) = place {
             placing.count(place.file, place.len, false)?;
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::INDEX_FILE;
 use super::super::backend::FileCall;
 use super::super::record::tests::sample;
+use super::in_place::UserFile;
 use super::*;
 
 const ENOSPC: i32 = 28;
@@ -260,6 +261,30 @@ fn a_failed_write_fails_what_was_put_and_nothing_else() {
     for at in (0..400).step_by(11) {
         println!("write {at}");
         one_failure(FileCall::Write { offset: 0, bytes: 0 }, at);
+    }
+}
+
+#[test]
+fn a_sweep_with_a_failed_sync_counts_each_chunk_in_place_once() {
+    for at in 0.. {
+        println!("sync {at}");
+        let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let faults = Arc::new(FailsAt { call: FileCall::Sync, countdown: Mutex::new(None) });
+        let store = open_with(home.path(), faults.clone()).unwrap();
+        let file = UserFile::make(files.path(), "a", 27, 10);
+        file.place(&store);
+        let middle: u64 = file.chunks[..5].iter().map(|chunk| chunk.bytes().len() as u64).sum();
+        *faults.countdown.lock().unwrap() = Some(at);
+        store.shared().in_place.sweep(|| (), |place| place.offset < middle).unwrap();
+        let has_failed = faults.countdown.lock().unwrap().take().is_none();
+        let rows = store.shared().in_place.files().unwrap();
+        let counts: Vec<_> = rows.iter().map(|(_, row)| (row.chunks, row.chunk_bytes)).collect();
+        assert_eq!(counts, [(5, middle)]);
+        assert_holds(&store, &file.chunks[..5]);
+        if !has_failed {
+            assert!(at > 0, "nothing was made durable");
+            break;
+        }
     }
 }
 
