@@ -119,6 +119,10 @@ impl Coordinator<'_> {
             Ok::<_, OutputError>((output, replacing))
         });
         let output = output.await.map_err(|_| FetchError::Broken)??;
+        if output.1.is_some() {
+            // A group that has looked before may count on it: no chunk of ours joins one.
+            self.sink.ingest().flush().await?;
+        }
         let chunks = self.root.as_ref().ok_or(FetchError::Broken)?.chunks;
         self.sink.set_output(&self.fetching.store, output, chunks);
         Ok(())

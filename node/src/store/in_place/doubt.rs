@@ -95,8 +95,9 @@ impl Shared {
         ids: impl Iterator<Item = &'a ObjectId> + Clone,
         hold: &Hold,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = self.find(ids, hold)?;
+        // Before the look: what is replaced after it, and not to be replaced any more then, would count as held.
         let targets = self.in_place.targets();
+        let mut entries = self.find(ids, hold)?;
         if !targets.0.is_empty() {
             self.in_place.doubt_unless(&mut entries, &targets)?;
         }
