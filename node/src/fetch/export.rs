@@ -84,11 +84,11 @@ impl Unfinished {
     /// Gives the output its final name.
     fn finish(self) -> Result<(), FetchError> {
         self.output.finish()?;
-        // What lies under the name now stays.
-        drop(self.take_over);
         if let Some(keeping) = self.keeping {
             keeping.finish();
         }
+        // What lies under the name now stays.
+        drop(self.take_over);
         Ok(())
     }
 }

@@ -148,7 +148,8 @@ impl InPlaceWriter {
         Ok(())
     }
 
-    /// Notes that files are whole now, under the names that they were to have; durable on return.
+    /// Notes that files are whole now, under the names that they were to have; durable on return. Of one that has
+    /// another file in its place nothing is noted.
     ///
     /// # Errors
     /// The disk's: the files are found all the same.
@@ -158,6 +159,11 @@ impl InPlaceWriter {
             let path = row.becomes.as_ref().unwrap_or(&row.path);
             let meta = std::fs::metadata(path).map_err(|source| StoreError::io(path, source))?;
             let (stamp, path) = (FileStamp::of(&meta), path.clone());
+            if !stamp.is_same_file(&row.stamp) {
+                // It would be found to have changed, wherever the one that has the chunks is.
+                tracing::warn!(path = %path.display(), "another file is where one in place was to be");
+                continue;
+            }
             whole.push((*number, FileRow { is_growing: false, stamp, path, becomes: None, ..row.clone() }));
         }
         if whole.is_empty() {

@@ -87,6 +87,24 @@ fn what_lies_where_something_is_to_be_replaced_is_stored_by_whoever_puts_it() {
 }
 
 #[test]
+fn a_file_that_another_has_taken_the_name_of_is_not_noted_under_it() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (file, target) = (UserFile::make(files.path(), "part", 65, 10), files.path().join("target"));
+    let mut writer = store.in_place_writer();
+    let number = file.add(&mut writer, Some(target.clone()));
+    writer.keep(&file.kept(number)).unwrap();
+    fs::write(&target, b"another").unwrap();
+    writer.finish().unwrap();
+    assert_holds(&store, &file.chunks);
+    assert!(store.shared().in_place.files().unwrap()[0].1.is_growing);
+    fs::rename(&file.path, &target).unwrap();
+    writer.finish().unwrap();
+    assert_holds(&store, &file.chunks);
+    assert!(!store.shared().in_place.files().unwrap()[0].1.is_growing);
+}
+
+#[test]
 fn who_has_found_a_chunk_keeps_it_though_it_moves_to_another_file() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
