@@ -23,6 +23,7 @@ use crate::limiter::Limiter;
 use crate::network::{
     Address, AddressError, Identity, IdentityError, Network, NetworkConfig, NetworkError, NetworkNameError,
 };
+use crate::output::Claims;
 use crate::serve::{Scheduler, Serving, serve};
 use crate::space::follow_evicted;
 use crate::store::{Store, StoreConfig, StoreError};
@@ -181,6 +182,7 @@ impl Node {
             bans: Arc::<Bans>::default(),
             reports: Reports::default(),
             budget: Budget::default(),
+            claims: Claims::default(),
         };
         let stop = CancellationToken::new();
         let (serving_ended, control_ended) = (CancellationToken::new(), CancellationToken::new());

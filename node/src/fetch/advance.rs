@@ -112,8 +112,9 @@ impl Coordinator<'_> {
             return Ok(());
         };
         let (plan, hash, store) = (plan.clone(), self.job.hash, self.fetching.store.clone());
+        let claims = self.fetching.claims.clone();
         let output = spawn_blocking(move || {
-            let output = Output::create(&plan.path, &hash, shape, plan.force, plan.leftovers)?;
+            let output = Output::create(&claims, &plan.path, &hash, shape, plan.force, plan.leftovers)?;
             // From now on nothing counts on what is there.
             let replacing = plan.force.then(|| store.replacing(&plan.path));
             Ok::<_, OutputError>((output, replacing))

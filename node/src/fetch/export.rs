@@ -99,7 +99,8 @@ fn write_all(
     mut on_bytes: impl FnMut(u64),
 ) -> Result<Unfinished, FetchError> {
     let Unfinished { output, keeping, take_over, .. } = &mut unfinished;
-    let mut take_over = take_over.as_mut().filter(|_| output.is_replacing());
+    // Whatever is there now: a file may come until the output has its name.
+    let mut take_over = take_over.as_mut();
     let mut done = 0;
     while let Some(batch) = batches.blocking_recv() {
         for (offset, row, bytes) in &batch {

@@ -54,7 +54,7 @@ use crate::clock::unix_ms;
 use crate::contents::{Contents, Live};
 use crate::limiter::Limiter;
 use crate::network::Network;
-use crate::output::Output;
+use crate::output::{Claims, Output};
 use crate::store::{ContentState, ReadError, Store};
 use crate::swarm::Swarms;
 use crate::traffic::Traffic;
@@ -74,6 +74,8 @@ pub(crate) struct Fetching {
     pub(crate) bans: Arc<Bans>,
     pub(crate) reports: Reports,
     pub(crate) budget: Budget,
+    /// Where outputs are being written.
+    pub(crate) claims: Claims,
 }
 
 impl Fetching {

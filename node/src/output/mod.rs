@@ -2,8 +2,10 @@
 //!
 //! It is written under another name beside its final one (`.NAME.HASH.shoal-part`), locked against a second writer,
 //! and renamed when every byte is there and flushed. Chunks may come in any order and more than once. Nothing is ever
-//! written through a symbolic link: the folder is new, and links are made last. All functions block on the disk.
+//! written through a symbolic link: the folder is new, and links are made last. Within a node no two outputs are under
+//! way at one target, or one beneath the other's. All functions block on the disk.
 
+mod claims;
 mod error;
 mod file;
 mod flush;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use shoal_protocol::hash::ContentHash;
 use shoal_protocol::manifest::Layout;
 
+use claims::Claim;
+pub(crate) use claims::Claims;
 pub(crate) use error::OutputError;
 use file::FileOutput;
 use folder::FolderOutput;
@@ -29,6 +33,8 @@ pub(crate) struct Output {
     place: Place,
     body: Body,
     keeper: Option<Keeper>,
+    /// Given up last.
+    _claim: Claim,
 }
 
 /// What becomes of an output that is not finished.
@@ -71,12 +77,14 @@ impl Output {
 
     /// Begins an output that will stand at `target`.
     pub(crate) fn create(
+        claims: &Claims,
         target: &Path,
         hash: &ContentHash,
         shape: Shape,
         force: bool,
         leftovers: Leftovers,
     ) -> Result<Self, OutputError> {
+        let claim = claims.claim(target)?;
         let kept = shape.clone();
         let (place, body) = match shape {
             Shape::File { bytes } => {
@@ -91,17 +99,12 @@ impl Output {
             }
         };
         let keeper = (leftovers == Leftovers::Keep).then(|| Keeper::new(place.part(), target, kept));
-        Ok(Self { place, body, keeper })
+        Ok(Self { place, body, keeper, _claim: claim })
     }
 
     /// What there is to know of it if it is kept as a copy of the content.
     pub(crate) fn keeper(&self) -> Option<&Keeper> {
         self.keeper.as_ref()
-    }
-
-    /// Whether something is there now that it replaces.
-    pub(crate) fn is_replacing(&self) -> bool {
-        self.place.target().symlink_metadata().is_ok()
     }
 
     /// Writes bytes at an offset of the content's stream.

@@ -124,11 +124,6 @@ impl Place {
         &self.part
     }
 
-    /// The name that it is to get.
-    pub(super) fn target(&self) -> &Path {
-        &self.target
-    }
-
     /// Gives the output its final name, durably.
     pub(super) fn settle(mut self) -> Result<(), OutputError> {
         self.rename()?;
@@ -178,7 +173,7 @@ fn lock(file: &File, target: &Path) -> Result<(), OutputError> {
     })
 }
 
-fn parent(target: &Path) -> &Path {
+pub(super) fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
