@@ -1,8 +1,12 @@
 //! Where an output is written, and how it gets its final name.
+//!
+//! What it replaces trades names with it, and is then removed. A mark beside them says which of the two the output is,
+//! so that whoever comes after a kill does not take what was replaced for an output to go on in.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
@@ -16,16 +20,20 @@ const HASH_CHARS: usize = 12;
 const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Bytes that a file name may have on the common file systems.
 const MAX_NAME_BYTES: usize = 255;
+/// Bytes of a mark that are read: it is the number of an inode.
+const MARK_BYTES: u64 = 20;
 
 /// An unfinished output and the name it is to get. Dropping it removes the unfinished output.
 #[derive(Debug)]
 pub(super) struct Place {
     target: PathBuf,
     part: PathBuf,
+    /// Where it is said which inode the output has, before names are exchanged.
+    mark: PathBuf,
     force: bool,
     leftovers: Leftovers,
     /// Held for its lock, which tells a live writer from a dead one's leftovers.
-    _lock: File,
+    lock: File,
 }
 
 /// Refuses a target that cannot be written, as far as can be told without writing.
@@ -74,19 +82,21 @@ impl Place {
         leftovers: Leftovers,
     ) -> Result<(Self, File), OutputError> {
         check(target, force)?;
-        let part = part_path(target, hash, leftovers);
+        let (part, mark) = paths(target, hash, leftovers);
         let failed = |error| OutputError::write(&part, error);
+        remove_replaced(&part, &mark).map_err(failed)?;
         // Not truncated before it is locked: it may be another writer's.
         // Nor is a link followed that somebody else has put there: the name can be guessed.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).custom_flags(NO_FOLLOW);
         let file = options.open(&part).map_err(failed)?;
         lock(&file, target)?;
+        remove(&mark).map_err(failed)?;
         if leftovers == Leftovers::Remove {
             file.set_len(0).map_err(failed)?;
         }
         let held = file.try_clone().map_err(failed)?;
-        Ok((Self { target: target.to_owned(), part, force, leftovers, _lock: held }, file))
+        Ok((Self { target: target.to_owned(), part, mark, force, leftovers, lock: held }, file))
     }
 
     pub(super) fn new_folder(
@@ -96,8 +106,9 @@ impl Place {
         leftovers: Leftovers,
     ) -> Result<Self, OutputError> {
         check(target, force)?;
-        let part = part_path(target, hash, leftovers);
+        let (part, mark) = paths(target, hash, leftovers);
         let failed = |error| OutputError::write(&part, error);
+        remove_replaced(&part, &mark).map_err(failed)?;
         if let Err(error) = fs::create_dir(&part) {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 return Err(failed(error));
@@ -116,7 +127,8 @@ impl Place {
         }
         let held = File::open(&part).map_err(failed)?;
         lock(&held, target)?;
-        Ok(Self { target: target.to_owned(), part, force, leftovers, _lock: held })
+        remove(&mark).map_err(failed)?;
+        Ok(Self { target: target.to_owned(), part, mark, force, leftovers, lock: held })
     }
 
     /// The path to write at.
@@ -147,8 +159,18 @@ impl Place {
             }
             Err(error) => return Err(failed(error)),
         }
+        self.set_mark().map_err(|error| OutputError::write(&self.mark, error))?;
         // The old one moves to the unfinished name in the same step, and is removed with it.
         renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::EXCHANGE).map_err(failed)
+    }
+
+    /// Says, durably, which inode the output has.
+    fn set_mark(&self) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut mark = options.write(true).create_new(true).custom_flags(NO_FOLLOW).open(&self.mark)?;
+        mark.write_all(self.lock.metadata()?.ino().to_string().as_bytes())?;
+        mark.sync_all()?;
+        File::open(parent(&self.mark))?.sync_all()
     }
 }
 
@@ -158,12 +180,35 @@ impl Drop for Place {
             return;
         }
         // Best effort: after a rename nothing is there, and leftovers are recognised by the next writer.
-        let _ = match fs::symlink_metadata(&self.part) {
-            Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.part),
-            Ok(_) => fs::remove_file(&self.part),
-            Err(_) => Ok(()),
-        };
+        if let Err(error) = remove(&self.part).and_then(|()| remove(&self.mark)) {
+            tracing::warn!(path = %self.part.display(), %error, "what is left of an output could not be removed");
+        }
     }
+}
+
+/// Removes what has traded names with a finished output, if the mark says that this is what is there.
+fn remove_replaced(part: &Path, mark: &Path) -> io::Result<()> {
+    let mut text = String::new();
+    match OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(mark) {
+        Ok(file) => drop(file.take(MARK_BYTES).read_to_string(&mut text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // One that is not whole was written in vain: names were not exchanged.
+    match (text.parse::<u64>(), fs::symlink_metadata(part)) {
+        (Ok(output), Ok(there)) if there.ino() != output => remove(part),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what is there, if anything is.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 fn lock(file: &File, target: &Path) -> Result<(), OutputError> {
@@ -198,12 +243,17 @@ fn remove_links(folder: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-fn part_path(target: &Path, hash: &ContentHash, leftovers: Leftovers) -> PathBuf {
-    let hash = hash.to_string();
-    let what = match leftovers {
-        Leftovers::Remove => "part",
-        Leftovers::Keep => "keep",
+/// Where an output is written, and the mark that goes with it.
+fn paths(target: &Path, hash: &ContentHash, leftovers: Leftovers) -> (PathBuf, PathBuf) {
+    let [part, mark] = match leftovers {
+        Leftovers::Remove => ["part", "part-mark"],
+        Leftovers::Keep => ["keep", "keep-mark"],
     };
+    (path_beside(target, hash, part), path_beside(target, hash, mark))
+}
+
+fn path_beside(target: &Path, hash: &ContentHash, what: &str) -> PathBuf {
+    let hash = hash.to_string();
     let tail = format!(".{}.shoal-{what}", hash.get(..HASH_CHARS).unwrap_or(&hash));
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut room = MAX_NAME_BYTES - tail.len() - 1;
@@ -212,4 +262,88 @@ fn part_path(target: &Path, hash: &ContentHash, leftovers: Leftovers) -> PathBuf
     }
     let name = name.get(..room.min(name.len())).unwrap_or_default();
     target.with_file_name(format!(".{name}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_protocol::hash::NodeId;
+
+    use super::*;
+
+    fn hash() -> ContentHash {
+        ContentHash::from_root(NodeId::of(b"x"))
+    }
+
+    /// Ends as a kill does: nothing is removed.
+    fn kill(mut place: Place) {
+        place.leftovers = Leftovers::Keep;
+    }
+
+    fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|item| item.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_not_gone_on_in_after_a_kill() {
+        for leftovers in [Leftovers::Remove, Leftovers::Keep] {
+            let folder = tempfile::tempdir().unwrap();
+            let (target, elsewhere) = (folder.path().join("a"), folder.path().join("b"));
+            fs::write(&elsewhere, "old").unwrap();
+            fs::hard_link(&elsewhere, &target).unwrap();
+            let (mut place, mut file) = Place::new_file(&target, &hash(), true, leftovers).unwrap();
+            file.write_all(b"new").unwrap();
+            place.rename().unwrap();
+            drop(file);
+            kill(place);
+            assert_eq!(names(folder.path()).len(), 4);
+            let (place, mut file) = Place::new_file(&target, &hash(), true, leftovers).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 0);
+            file.write_all(b"New").unwrap();
+            assert_eq!(fs::read(&elsewhere).unwrap(), b"old");
+            assert_eq!(fs::read(&target).unwrap(), b"new");
+            place.settle().unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"New");
+            assert_eq!(names(folder.path()), ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn of_a_folder_that_was_replaced_nothing_gets_into_the_next_output() {
+        for leftovers in [Leftovers::Remove, Leftovers::Keep] {
+            let folder = tempfile::tempdir().unwrap();
+            let target = folder.path().join("a");
+            fs::create_dir(&target).unwrap();
+            fs::write(target.join("old"), "old").unwrap();
+            let mut place = Place::new_folder(&target, &hash(), true, leftovers).unwrap();
+            place.rename().unwrap();
+            kill(place);
+            let place = Place::new_folder(&target, &hash(), true, leftovers).unwrap();
+            assert!(names(place.part()).is_empty());
+            place.settle().unwrap();
+            assert_eq!(names(folder.path()), ["a"]);
+        }
+    }
+
+    #[test]
+    fn an_output_is_gone_on_in_when_the_kill_came_before_the_exchange() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        fs::write(&target, "old").unwrap();
+        for mark_is_whole in [true, false] {
+            let (place, mut file) = Place::new_file(&target, &hash(), true, Leftovers::Keep).unwrap();
+            file.write_all(b"new").unwrap();
+            place.set_mark().unwrap();
+            if !mark_is_whole {
+                fs::write(&place.mark, "").unwrap();
+            }
+            drop(file);
+            kill(place);
+            let (place, file) = Place::new_file(&target, &hash(), true, Leftovers::Keep).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 3);
+            assert!(!place.mark.exists());
+            kill(place);
+        }
+    }
 }
