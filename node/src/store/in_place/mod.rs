@@ -183,13 +183,36 @@ impl InPlace {
         self.state().gone.clear();
     }
 
-    /// The row of a file.
+    /// The row of a file. One that is damaged is lost.
     pub(super) fn file(&self, number: FileNumber) -> Result<Option<FileRow>, StoreError> {
-        self.read(|transaction| {
+        let row = self.read(|transaction| {
             let table = transaction.open_table(FILES)?;
             let row = table.get(number.0)?.map(|value| FileRow::decode(number, value.value()));
             row.transpose()
+        });
+        row.or_else(|error| match error.is_damage() {
+            true => {
+                tracing::error!(%error, "a file in place is lost");
+                Ok(None)
+            }
+            false => Err(error),
         })
+    }
+
+    /// Damages the rows of all files.
+    #[cfg(test)]
+    pub(super) fn damage_files(&self) {
+        let files = self.files().unwrap();
+        let damage = |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(FILES)?;
+            for (number, row) in &files {
+                let mut value = row.encode(*number);
+                value[20] ^= 1;
+                table.insert(number.0, value.as_slice())?;
+            }
+            Ok(())
+        };
+        self.write(damage).unwrap();
     }
 
     /// All files, in the order of their numbers. Rows that are damaged are passed over.

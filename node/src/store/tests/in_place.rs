@@ -263,6 +263,22 @@ fn a_ruined_table_costs_what_lay_in_place_and_no_more() {
     assert_holds(&store, &file.chunks);
 }
 
+#[test]
+fn a_damaged_row_of_a_file_costs_what_lay_in_it_and_fails_nobody() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let file = UserFile::make(files.path(), "a", 28, 10);
+    let ids: Vec<ChunkId> = file.chunks.iter().map(VerifiedChunk::id).collect();
+    file.place(&store);
+    store.shared().in_place.damage_files();
+    // The chunks are put by one who finds it out, and by one who knows.
+    put_all(&store, &file.chunks[..4]).unwrap();
+    assert_eq!(store.find_chunks(&ids, &store.hold(None)).unwrap().0, [[true; 4].as_slice(), &[false; 6]].concat());
+    assert!(damage(&store, &ids[9]).contains("its row is lost"));
+    file.place(&store);
+    assert_holds(&store, &file.chunks);
+}
+
 /// A content whose chunks lie in a file of the user, and its record.
 pub(super) fn publish_in_place(store: &Store, folder: &Path, name: &str, seed: u64) -> (UserFile, Sample) {
     let content = Sample::random(&mut random(seed), 12);
