@@ -111,16 +111,17 @@ impl Shared {
     }
 
     /// What the index says of each of `ids`, whose owner relies from now on on those that are held. Files of the user
-    /// are looked at, not read.
+    /// are looked at, not read; the collector need not wait for that, if one of them is on a disk that hangs.
     pub(super) fn find<'a>(
         &self,
         ids: impl Iterator<Item = &'a ObjectId> + Clone,
         hold: &Hold,
     ) -> Result<Vec<Entry>, StoreError> {
-        let _looking = self.holds.looking();
+        let looking = self.holds.looking();
         let mut entries = self.index_entries(ids)?;
-        self.in_place.doubt(&mut entries)?;
         hold.add_held(&entries);
+        drop(looking);
+        self.in_place.doubt(&mut entries)?;
         Ok(entries)
     }
 
