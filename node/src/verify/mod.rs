@@ -166,6 +166,10 @@ pub(crate) async fn verify(
     for record in lacking.iter().filter(|_| request.repair).chain(&returned) {
         let goal = Goal::Everything { output: None };
         let hold = store.hold(Some(record.hash));
+        // The look took its time: what has been removed meanwhile stays so.
+        if store.manifest(&record.hash).map_err(FetchError::from)?.is_none() {
+            continue;
+        }
         let job = Job::new(record.hash, goal, &request.peers, request.timeout_ms, reporter.clone(), hold)?;
         if let Err(error) = fetching.everything(job).await {
             // A full queue or nobody who reads loses the note; the count tells all the same.
