@@ -39,9 +39,9 @@ pub static MALLOC_CONF: Settings = Settings(SETTINGS.as_ptr());
 /// What jemalloc reads its settings from at a start, after those above.
 const VARIABLE: &str = "_RJEM_MALLOC_CONF";
 
-/// Starts this process anew, once, with memory in pages of 2 MiB: a simulation of a thousand peers waits for memory most
-/// of its time, and a fifth less with them, for a tenth more memory. jemalloc can be told of it at a start alone. What
-/// was set by hand stays, and where the system does not let it, the process goes on as it is.
+/// Starts this process anew, once, with memory in pages of 2 MiB: a simulation of a thousand peers waits for memory
+/// most of its time, and takes an eighth less with them, for a tenth more memory. jemalloc can be told of it at a start
+/// alone. What was set by hand stays, and where the system does not let it, the process goes on as it is.
 pub(crate) fn with_large_pages(words: &[OsString]) {
     if std::env::var_os(VARIABLE).is_some() {
         return;

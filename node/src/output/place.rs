@@ -4,8 +4,7 @@
 //! so that whoever comes after a kill does not take what was replaced for an output to go on in.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 

@@ -167,7 +167,8 @@ pub(crate) async fn verify(
         let goal = Goal::Everything { output: None };
         let hold = store.hold(Some(record.hash));
         // The look took its time: what has been removed meanwhile stays so.
-        if store.manifest(&record.hash).map_err(FetchError::from)?.is_none() {
+        let (looking, hash) = (store.clone(), record.hash);
+        if let Ok(Ok(None)) = spawn_blocking(move || looking.manifest(&hash)).await {
             continue;
         }
         let job = Job::new(record.hash, goal, &request.peers, request.timeout_ms, reporter.clone(), hold)?;
