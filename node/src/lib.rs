@@ -27,6 +27,7 @@ mod publication;
 mod publish;
 mod rate;
 mod read;
+mod real_path;
 mod serve;
 mod service;
 mod space;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::OutputError;
+use crate::real_path::real_path;
 
 /// The targets of all outputs that a node has under way.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +19,7 @@ impl Claims {
 
     /// Claims a target, unless another output is under way there, above it or beneath.
     pub(super) fn claim(&self, target: &Path) -> Result<Claim, OutputError> {
-        let folder = super::place::parent(target).canonicalize().ok();
-        let real = folder.zip(target.file_name()).map_or_else(|| target.to_owned(), |(folder, name)| folder.join(name));
+        let real = real_path(target);
         let mut targets = self.targets();
         if targets.iter().any(|other| other.starts_with(&real) || real.starts_with(other)) {
             return Err(OutputError::Busy { path: target.to_owned() });

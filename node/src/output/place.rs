@@ -217,7 +217,7 @@ fn lock(file: &File, target: &Path) -> Result<(), OutputError> {
     })
 }
 
-pub(super) fn parent(target: &Path) -> &Path {
+fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

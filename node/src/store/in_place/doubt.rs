@@ -18,6 +18,7 @@ use super::super::rows::ObjectId;
 use super::super::shared::Shared;
 use super::read::found_at;
 use super::{FileRow, InPlace};
+use crate::real_path::real_path;
 
 /// Where something is about to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +31,7 @@ struct Target {
 
 impl Target {
     fn at(path: &Path) -> Self {
-        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-        let real = folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name));
-        Self { named: path.to_owned(), real }
+        Self { named: path.to_owned(), real: real_path(path) }
     }
 }
 
