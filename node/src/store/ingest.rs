@@ -6,8 +6,8 @@
 //!
 //! What an ingest has put or found held is kept from the collector as long as the ingest lives.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use shoal_protocol::chunk::VerifiedChunk;
@@ -16,7 +16,7 @@ use shoal_protocol::hash::NodeId;
 use super::catalog::Change;
 use super::error::StoreError;
 use super::holds::Hold;
-use super::intake::{IngestState, Seq};
+use super::intake::Seq;
 use super::record::ManifestRecord;
 use super::rows::Kind;
 use super::shared::Shared;
@@ -138,6 +138,45 @@ impl Ingest {
         Added {
             chunks: self.state.new_chunks.load(Ordering::Relaxed),
             bytes: self.state.new_chunk_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What one ingest has put, and whether some of it was lost.
+#[derive(Debug)]
+pub(super) struct IngestState {
+    /// Keeps what it put and found held.
+    pub(super) hold: Hold,
+    // A std mutex: held for a few instructions, never across an await.
+    failed: Mutex<Option<StoreError>>,
+    pub(super) new_chunks: AtomicU64,
+    pub(super) new_chunk_bytes: AtomicU64,
+    /// What it puts is written even if it is held: where it lies, its directory is damaged.
+    pub(super) is_anew: bool,
+}
+
+impl IngestState {
+    /// An ingest that has put nothing yet.
+    pub(super) fn new(hold: Hold, is_anew: bool) -> Self {
+        let (new_chunks, new_chunk_bytes) = (AtomicU64::default(), AtomicU64::default());
+        Self { hold, failed: Mutex::default(), new_chunks, new_chunk_bytes, is_anew }
+    }
+
+    /// The error that cost this ingest an object, if there was one.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn fail(&self, error: &StoreError) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+    }
+
+    /// Counts an object that was not held before.
+    pub(super) fn count_new(&self, kind: Kind, bytes: usize) {
+        self.hold.count_new(bytes as u64);
+        if kind == Kind::Chunk {
+            self.new_chunks.fetch_add(1, Ordering::Relaxed);
+            self.new_chunk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 }

@@ -6,7 +6,6 @@
 //! holding a thread.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::error::StoreError;
 use super::holds::Hold;
+use super::ingest::IngestState;
 use super::record::ManifestRecord;
 use super::rows::{Kind, ObjectId};
 
@@ -58,45 +58,6 @@ pub(super) struct Completion {
     pub(super) record: ManifestRecord,
     /// Keeps the rest of it until the record is known.
     pub(super) hold: Hold,
-}
-
-/// What one ingest has put, and whether some of it was lost.
-#[derive(Debug)]
-pub(super) struct IngestState {
-    /// Keeps what it put and found held.
-    pub(super) hold: Hold,
-    // A std mutex, as all here: held for a few instructions, never across an await.
-    failed: Mutex<Option<StoreError>>,
-    pub(super) new_chunks: AtomicU64,
-    pub(super) new_chunk_bytes: AtomicU64,
-    /// What it puts is written even if it is held: where it lies, its directory is damaged.
-    is_anew: bool,
-}
-
-impl IngestState {
-    /// An ingest that has put nothing yet.
-    pub(super) fn new(hold: Hold, is_anew: bool) -> Self {
-        let (new_chunks, new_chunk_bytes) = (AtomicU64::default(), AtomicU64::default());
-        Self { hold, failed: Mutex::default(), new_chunks, new_chunk_bytes, is_anew }
-    }
-
-    /// The error that cost this ingest an object, if there was one.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
-    }
-
-    fn fail(&self, error: &StoreError) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
-    }
-
-    /// Counts an object that was not held before.
-    pub(super) fn count_new(&self, kind: Kind, bytes: usize) {
-        self.hold.count_new(bytes as u64);
-        if kind == Kind::Chunk {
-            self.new_chunks.fetch_add(1, Ordering::Relaxed);
-            self.new_chunk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-    }
 }
 
 /// A group that is not settled yet.
