@@ -47,16 +47,21 @@ use stop::{Outcome, Stop};
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let words = std::env::args_os().collect::<Vec<_>>();
-    if Arguments::try_parse_from(&words).is_ok_and(|arguments| arguments.waits_for_memory()) {
+    let parsed = Arguments::try_parse_from(&words);
+    if parsed.as_ref().is_ok_and(Arguments::waits_for_memory) {
         allocator::with_large_pages(&words);
     }
-    run(words)
+    carry_out(parsed, &words)
 }
 
 /// Runs a command line, its program's name first, on the standard streams.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words = arguments.into_iter().collect::<Vec<_>>();
-    let (mut output, outcome) = match Arguments::try_parse_from(&words) {
+    carry_out(Arguments::try_parse_from(&words), &words)
+}
+
+fn carry_out(parsed: Result<Arguments, clap::Error>, words: &[OsString]) -> ExitCode {
+    let (mut output, outcome) = match parsed {
         Ok(arguments) => {
             let mut output = Output::standard(arguments.global.manner());
             start_log(&arguments);
@@ -65,7 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => {
             let mut output = Output::standard(Manner::default());
-            let outcome = unparsed(&error, &words, &mut output);
+            let outcome = unparsed(&error, words, &mut output);
             (output, outcome)
         }
     };
