@@ -53,6 +53,8 @@ pub(super) struct Conductor<'a, 'b> {
     /// How often each content has been published.
     published: BTreeMap<ContentIndex, usize>,
     fetching: JoinSet<usize>,
+    /// Fetches of which it was told that they are over.
+    told: usize,
     looks: Vec<watch::Receiver<Option<Status>>>,
     _looking: JoinSet<()>,
 }
@@ -118,6 +120,7 @@ impl<'a, 'b> Conductor<'a, 'b> {
             publishing: JoinSet::new(),
             published: BTreeMap::new(),
             fetching: JoinSet::new(),
+            told: 0,
             looks,
             _looking: looking,
             scenario,
@@ -156,6 +159,13 @@ impl<'a, 'b> Conductor<'a, 'b> {
             }
             if self.is_over() {
                 break;
+            }
+        }
+        // One may be over of which nobody has heard yet.
+        while self.told < self.fetches.iter().filter(|fetch| fetch.is_over()).count() {
+            match self.fetching.join_next().await {
+                Some(Ok(place)) => self.fetched(place)?,
+                Some(Err(_)) | None => break,
             }
         }
         self.sample()
@@ -245,6 +255,7 @@ impl<'a, 'b> Conductor<'a, 'b> {
     }
 
     fn fetched(&mut self, place: usize) -> Result<(), RunError> {
+        self.told += 1;
         let Some(fetch) = self.fetches.get(place).cloned() else { return Ok(()) };
         let state = fetch.state();
         let took = state.ended.zip(state.began).map(|(end, start)| end.duration_since(start)).unwrap_or_default();

@@ -2,8 +2,7 @@
 //!
 //! `stage` is what there is: nodes, lines, originals. `strike` does the plan's faults to it, `fetching` and
 //! `publishing` are what happens at nodes, `conductor` goes through the plan, `board` shows it, `outcome` makes the
-//! report. Nodes are
-//! talked to over their control sockets, as the command line does it.
+//! report. Nodes are talked to over their control sockets, as the command line does it.
 //!
 //! What always holds: nothing is started before the whole scenario is known to be possible here; every process and
 //! file is gone when [`run`] returns or is dropped; whatever a node is asked is asked again until the run's deadline,
