@@ -2,8 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-/// The code of a fault of the device.
-const EIO: i32 = 5;
+use rustix::io::Errno;
 
 /// The way out, to stand at the end of an error's line; nothing where there is none to tell.
 pub(crate) fn way_out(error: &io::Error) -> &'static str {
@@ -12,7 +11,7 @@ pub(crate) fn way_out(error: &io::Error) -> &'static str {
         ErrorKind::ReadOnlyFilesystem => {
             "; its file system is read-only: mount it writable, or use another home (--home)"
         }
-        _ if error.raw_os_error() == Some(EIO) => {
+        _ if Errno::from_io_error(error) == Some(Errno::IO) => {
             "; the device fails: see the system's log, and back up what can be read"
         }
         _ => "",
