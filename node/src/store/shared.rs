@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) collector: Collector,
     pub(super) quota: Arc<Quota>,
     pub(super) reserve: Arc<Reserve>,
-    pub(super) told: Told,
+    pub(super) told: Told<PathBuf>,
     /// Tells of contents that had to go.
     pub(super) evicted: broadcast::Sender<ContentHash>,
     // Groups that the index has taken in since it was last made durable: decides when it is again.
@@ -286,7 +286,7 @@ impl Shared {
     /// next publish or fetch stores it anew.
     pub(super) fn damaged(&self, id: &ObjectId, what: String, row: Option<&IndexRow>, detail: String) -> ReadError {
         let file = row.map_or_else(|| self.index.path().into(), |row| self.segments.path(row.segment));
-        match self.told.count(&file) {
+        match self.told.count(file.clone()) {
             Some(so_far) => tracing::error!(%what, file = %file.display(), %detail, so_far, "damaged"),
             None => tracing::debug!(%what, file = %file.display(), %detail, "damaged"),
         }

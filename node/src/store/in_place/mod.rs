@@ -23,6 +23,7 @@ use super::error::{StoreError, Trouble};
 use super::home_database::{About, HomeDatabase};
 use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
+use super::told::Told;
 
 pub use self::doubt::Replacing;
 use self::doubt::Targets;
@@ -59,6 +60,7 @@ pub(super) struct InPlace {
     database: RwLock<Option<Arc<HomeDatabase>>>,
     // A std mutex, held for a few instructions.
     state: Mutex<State>,
+    told: Told<FileNumber>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +88,7 @@ impl InPlace {
     /// more, and the rest of the store is none the worse.
     pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
         let exists = path.try_exists().map_err(|source| StoreError::io(&path, source))?;
-        let this = Self { path, faults, database: RwLock::default(), state: Mutex::default() };
+        let this = Self { path, faults, database: RwLock::default(), state: Mutex::default(), told: Told::default() };
         if exists {
             match this.open_existing() {
                 Err(error) if error.is_damage() => {

@@ -51,7 +51,10 @@ impl InPlace {
                 Err(detail) => {
                     if wanted.place.soundness == Soundness::Sound {
                         damaged.push((*wanted.id, wanted.place));
-                        tracing::error!(file = %opened.path.display(), %detail, "a chunk in place is not there any more");
+                        if let Some(so_far) = self.told.count(number) {
+                            let file = opened.path.display();
+                            tracing::error!(%file, %detail, so_far, "chunks in place are not there any more");
+                        }
                     }
                     Err(ReadError::Damaged { what: name(wanted.id, Kind::Chunk), file: opened.path.clone(), detail })
                 }
