@@ -178,17 +178,22 @@ fn what_was_given_to_others_counts_as_used() {
     assert_eq!(store.manifest(&samples[0].hash()).unwrap().unwrap().last_used_unix_ms, 5);
 }
 
-#[test]
-fn a_quota_below_what_is_used_is_reached_by_evicting() {
-    let home = tempfile::tempdir().unwrap();
-    let mut rng = random(4);
-    let store = open(home.path());
-    let samples: Vec<_> = (0..10).map(|_| Sample::random(&mut rng, 90)).collect();
+/// Publishes ten contents into a home without a quota, each a little later than the one before.
+fn more_than_the_quota(home: &Path, rng: &mut ChaCha8Rng) -> Vec<Sample> {
+    let store = open(home);
+    let samples: Vec<_> = (0..10).map(|_| Sample::random(rng, 90)).collect();
     for (at, sample) in samples.iter().enumerate() {
         publish(&store, sample, at as u64).unwrap();
     }
     wait(store.close()).unwrap();
-    drop(store);
+    samples
+}
+
+#[test]
+fn a_quota_below_what_is_used_is_reached_by_evicting() {
+    let home = tempfile::tempdir().unwrap();
+    let mut rng = random(4);
+    let samples = more_than_the_quota(home.path(), &mut rng);
     assert!(home_bytes(home.path()).unwrap() > QUOTA);
     let store = open_within(home.path(), QUOTA);
     let one_more = Sample::random(&mut rng, 5);
@@ -202,14 +207,7 @@ fn a_quota_below_what_is_used_is_reached_by_evicting() {
 #[test]
 fn a_lowered_quota_changes_nothing_until_something_is_put_or_collected() {
     let home = tempfile::tempdir().unwrap();
-    let mut rng = random(6);
-    let store = open(home.path());
-    let samples: Vec<_> = (0..10).map(|_| Sample::random(&mut rng, 90)).collect();
-    for (at, sample) in samples.iter().enumerate() {
-        publish(&store, sample, at as u64).unwrap();
-    }
-    wait(store.close()).unwrap();
-    drop(store);
+    let samples = more_than_the_quota(home.path(), &mut random(6));
     let before = home_bytes(home.path()).unwrap();
     assert!(before > QUOTA);
     let store = open_within(home.path(), QUOTA);

@@ -151,6 +151,14 @@ fn what_was_removed_does_not_come_back_with_a_segment_that_was_away() {
     assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Complete)));
 }
 
+/// The home as kill -9 leaves it: records are in the segment alone. Closing the store would take them in.
+fn as_a_kill_leaves(store: Store, home: &Path) -> tempfile::TempDir {
+    let image = tempfile::tempdir().unwrap();
+    copy(home, image.path());
+    drop(store);
+    image
+}
+
 #[test]
 fn while_a_segment_cannot_be_looked_into_nothing_is_collected_and_its_records_are_not_lost() {
     let home = tempfile::tempdir().unwrap();
@@ -158,10 +166,7 @@ fn while_a_segment_cannot_be_looked_into_nothing_is_collected_and_its_records_ar
     let mut rng = random(6);
     let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
     small.complete(&store);
-    // As kill -9 leaves it: the record is in the segment alone. Closing the store would take it in.
-    let image = tempfile::tempdir().unwrap();
-    copy(home.path(), image.path());
-    drop(store);
+    let image = as_a_kill_leaves(store, home.path());
     let away = take_segments_away(image.path());
     for segment in std::fs::read_dir(&away).unwrap() {
         // It is there, and cannot be read.
@@ -210,9 +215,7 @@ fn a_segment_that_could_not_be_looked_into_takes_no_groups_though_it_can_be_read
     let mut rng = random(7);
     let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
     small.complete(&store);
-    let image = tempfile::tempdir().unwrap();
-    copy(home.path(), image.path());
-    drop(store);
+    let image = as_a_kill_leaves(store, home.path());
     let (mut unread, mut failing) = (0, 2);
     loop {
         let image_now = tempfile::tempdir().unwrap();
