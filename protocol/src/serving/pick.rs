@@ -19,7 +19,6 @@ impl ServingPolicy {
     /// Takes the chunks out of a session's wants that it is given now, about `bytes` of them and at least one; puts
     /// off what others have just been given. None: everything it wanted was put off.
     pub(super) fn pick(&mut self, id: SessionId, bytes: u64, now: Duration) -> Vec<ChunkIndex> {
-        let others_want = self.active_peers > 1;
         let Some(session) = self.sessions.get_mut(&id) else {
             return Vec::new();
         };
@@ -30,10 +29,9 @@ impl ServingPolicy {
         let most = bytes.saturating_mul(2) / u64::from(opening.mean_chunk_bytes.max(1)) + 1;
         let most = usize::try_from(most).unwrap_or(MAX_RANGES).min(MAX_RANGES);
         let counted = self.config.max_counted_chunks;
-        let puts_off = others_want
-            && !self.config.put_off.is_zero()
-            && content.holds_all
-            && opening.serves
+        // Only who holds everything puts anything off, and has to know where it went.
+        let remembers = content.holds_all && opening.serves && !self.config.put_off.is_zero();
+        let puts_off = remembers
             && !opening.in_order
             && content.leechers > 1
             && content.spread.distinct() < content.chunks.min(counted);
@@ -60,8 +58,6 @@ impl ServingPolicy {
         session.batches += 1;
         choose(session, content, &mut chunks, most);
         let mut first_copies = 0;
-        // Only who holds everything puts anything off, and has to know where it went.
-        let remembers = content.holds_all && !self.config.put_off.is_zero();
         for chunk in chunks.iter().filter(|chunk| chunk.0 < counted) {
             first_copies += u64::from(content.spread.leaves(*chunk));
             if remembers {

@@ -78,6 +78,15 @@ fn the_same_scenario_and_seed_give_the_same_bytes() {
 }
 
 #[test]
+fn each_chunk_leaves_a_seeder_with_a_short_line_about_once() {
+    for seed in 1..=5 {
+        let text = format!("{SMALL}{ALL}[checks]\nwithin = 1.1\nseeder_copies = 1.1\n");
+        let report = play(&Scenario::parse(&text).unwrap(), seed).unwrap();
+        assert!(report.passed(), "{}", report.text());
+    }
+}
+
+#[test]
 fn a_folder_is_refused() {
     let text = format!("{}{ALL}", SMALL.replace("size = \"20MB\"", "size = \"20MB\"\nfiles = 10"));
     let error = play(&Scenario::parse(&text).unwrap(), 1).unwrap_err().to_string();

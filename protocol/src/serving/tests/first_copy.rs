@@ -78,6 +78,38 @@ fn every_chunk_leaves_a_lone_seeder_once_before_any_leaves_twice() {
 }
 
 #[test]
+fn what_the_line_took_at_once_is_put_off_all_the_same() {
+    // Buffers on the way take every grant as it is made: nobody waits for anything when the next one asks.
+    let mut world = crowd(2, None, SECOND);
+    for session in [0, 1].map(SessionId) {
+        world.want(session, &[run(0, 8)]);
+        world.run_for(SECOND / 100, |_| {});
+        assert_eq!(world.wanted(session), 0);
+    }
+    let [first, second] = [0, 1].map(|session| &world.requesters[&SessionId(session)]);
+    assert_eq!((first.chunks.len(), second.chunks.len(), second.put_off.len()), (8, 0, 8));
+}
+
+#[test]
+fn nothing_is_put_off_for_the_sake_of_who_serves_nobody_or_has_gone() {
+    for gone in [true, false] {
+        let mut world = crowd(2, None, SECOND);
+        let taker = world.open_as(9, 9, 0, Reads::AtOnce, |opening| {
+            (opening.holds_all, opening.chunks, opening.serves) = (true, CHUNKS, gone);
+        });
+        world.want(taker, &[run(0, 8)]);
+        world.run_for(SECOND / 100, |_| {});
+        if gone {
+            world.close(taker);
+        }
+        world.want(SessionId(0), &[run(0, 8)]);
+        world.run_for(SECOND / 100, |_| {});
+        let next = &world.requesters[&SessionId(0)];
+        assert_eq!((next.chunks.len(), next.put_off.len()), (8, 0), "gone: {gone}");
+    }
+}
+
+#[test]
 fn what_was_put_off_is_offered_after_a_while_and_then_sent() {
     let mut world = crowd(2, Some(MB), SECOND);
     for session in [0, 1].map(SessionId) {
