@@ -93,6 +93,8 @@ pub struct Engine {
     waste: Waste,
     /// What a session usually gives, and when that was reckoned.
     usual: Option<(Duration, u64)>,
+    /// Who will be done last, and when that was reckoned.
+    latest: Option<(Duration, Vec<SessionId>)>,
 }
 
 impl Engine {
@@ -118,6 +120,7 @@ impl Engine {
             pauses: Pauses::default(),
             waste: Waste::default(),
             usual: None,
+            latest: None,
         }
     }
 

@@ -74,24 +74,13 @@ impl Engine {
         };
         self.waste.settle(now);
         let usual = self.usual_rate(now);
-        let mut victims: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(id, other)| **id != thief && !other.queue.is_empty())
-            .map(|(id, other)| (other.drain_time(usual, now), *id))
-            .collect();
+        let victims = self.victims(thief, usual, now);
         let retry = match (victims.is_empty(), self.table.unassigned_chunks()) {
             (true, _) => RETRY_IDLE,
             (false, 0) => RETRY,
             (false, _) => RETRY_EARLY,
         };
-        // The last to be done come first.
-        if victims.len() > VICTIMS {
-            victims.select_nth_unstable_by(VICTIMS - 1, |one, other| other.cmp(one));
-            victims.truncate(VICTIMS);
-        }
-        victims.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, victim) in victims {
+        for victim in victims {
             let Some(loot) = self.loot_of(thief, victim, room, usual, now) else {
                 break;
             };
@@ -106,10 +95,27 @@ impl Engine {
             }
         }
         if let Some(session) = self.sessions.get_mut(&thief) {
-            let at = whole_ticks(now + retry);
+            let at = next_tick(now, retry);
             session.next_steal = Some(at);
             self.arm(at);
         }
+    }
+
+    /// The sessions that will be done last, the last first, without the thief. Reckoned once for each moment, as long as
+    /// nothing is taken over: it costs a look at all sessions, and those with nothing to ask for look together.
+    fn victims(&mut self, thief: SessionId, usual_rate: u64, now: Duration) -> Vec<SessionId> {
+        if self.latest.as_ref().is_none_or(|(at, _)| *at != now) {
+            let at_work = self.sessions.iter().filter(|(_, session)| !session.queue.is_empty());
+            let mut latest: Vec<_> = at_work.map(|(id, session)| (session.drain_time(usual_rate, now), *id)).collect();
+            if latest.len() > VICTIMS + 1 {
+                latest.select_nth_unstable_by(VICTIMS, |one, other| other.cmp(one));
+                latest.truncate(VICTIMS + 1);
+            }
+            latest.sort_unstable_by(|one, other| other.cmp(one));
+            self.latest = Some((now, latest.into_iter().map(|(_, id)| id).collect()));
+        }
+        let latest = self.latest.iter().flat_map(|(_, latest)| latest);
+        latest.copied().filter(|id| *id != thief).take(VICTIMS).collect()
     }
 
     /// What the thief should take over from the victim. `None` if the victim is done about as soon, and so is
@@ -162,6 +168,7 @@ impl Engine {
     }
 
     fn take_over(&mut self, thief: SessionId, victim: SessionId, loot: Loot, now: Duration) {
+        self.latest = None;
         let mut moved = loot.moved;
         moved.sort_unstable();
         for (index, _) in &moved {
@@ -226,10 +233,11 @@ impl Engine {
     }
 }
 
-/// The next tick: sessions look again together, since to look at the clock costs a look at all of them.
-fn whole_ticks(at: Duration) -> Duration {
-    let ticks = at.as_nanos().div_ceil(RETRY.as_nanos());
-    Duration::from_nanos(u64::try_from(ticks * RETRY.as_nanos()).unwrap_or(u64::MAX))
+/// When to look again, about as long from now as `retry`: sessions look together, since to look at the clock costs a look
+/// at all of them.
+fn next_tick(now: Duration, retry: Duration) -> Duration {
+    let ticks = (now + retry / 2).as_nanos() / retry.as_nanos() + 1;
+    Duration::from_nanos(u64::try_from(ticks * retry.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// How thief and victim compare.
