@@ -70,10 +70,10 @@ fn what_was_removed_does_not_come_back_out_of_a_segment() {
     for store in [after_a_kill(home.path()), after_a_kill(home.path())].iter().map(|(_, store)| store) {
         assert_eq!((state(store, &gone), state(store, &kept)), (None, Some(ContentState::Complete)));
     }
-    // Nor one that is taken back to what it was before.
+    // Nor one that is found not to be whole any more.
     assert!(wait(store.incomplete_manifest(kept.hash())).unwrap());
     let (_image, store) = after_a_kill(home.path());
-    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Fetching)));
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Damaged)));
 }
 
 #[test]
