@@ -106,9 +106,13 @@ impl Follower for OfContent<'_> {
     }
 }
 
-/// What is not held of contents that should be whole.
+/// What is not held of contents that need it.
 #[derive(Default)]
-struct Needed(HashSet<[u8; 32]>);
+struct Needed {
+    ids: HashSet<[u8; 32]>,
+    /// What they need below a damaged node cannot be told.
+    is_unsure: bool,
+}
 
 impl Follower for Needed {
     fn read(&mut self, _: u64, _: u64) -> bool {
@@ -116,11 +120,12 @@ impl Follower for Needed {
     }
 
     fn damaged(&mut self, id: [u8; 32], _: ReadError) {
-        self.0.insert(id);
+        self.ids.insert(id);
+        self.is_unsure = true;
     }
 
     fn missing(&mut self, id: [u8; 32], _: &str) {
-        self.0.insert(id);
+        self.ids.insert(id);
     }
 }
 
@@ -251,7 +256,10 @@ fn mended(store: &Store, ids: &[[u8; 32]], contents: &[ManifestRecord]) -> Resul
         let walked = Walk { store, hash: *hash, deep: false, follower: &mut needed }.run();
         walked.map_err(|error| FetchError::manifest(*hash, error))?;
     }
-    let needless: Vec<[u8; 32]> = lost.difference(&needed.0).copied().collect();
+    if needed.is_unsure {
+        return Ok(mended);
+    }
+    let needless: Vec<[u8; 32]> = lost.difference(&needed.ids).copied().collect();
     store.forget_damaged(&needless)?;
     Ok(mended + needless.len() as u64)
 }

@@ -149,6 +149,12 @@ fn of_a_content_in_part_only_what_was_held_is_fetched_anew() {
         harm(shoal.home(), &rows.flat_map(|(id, len)| [id.as_bytes().as_slice(), &len].concat()).collect::<Vec<_>>());
         let found: Verified = shoal.run(["verify", "--json"]).await.unwrap().json().unwrap();
         assert_eq!((found.damaged, found.repaired), (2, 0), "{found:?}");
+        // While nobody has it, what is needed below the node is not forgotten.
+        cluster.stop(0).await.unwrap();
+        let alone = shoal.run(["verify", "--repair", "--timeout", "300ms", "--json"]).await.unwrap();
+        let left: Verified = alone.json().unwrap();
+        assert_eq!((alone.code, left.damaged, left.repaired), (Some(4), 2, 0), "{left:?}");
+        cluster.restart(0).await.unwrap();
         cluster.restart(1).await.unwrap();
         let shoal = cluster.node(1).shoal();
         let peer = cluster.node(0).addresses()[0].clone();
