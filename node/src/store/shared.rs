@@ -294,6 +294,17 @@ impl Shared {
     /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
     /// built some of what is held is not found; the damaged one is kept aside.
     pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
+        match self.check_index_once() {
+            // A fault of the disk has closed the handle, maybe long ago.
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                self.heal_index(self.heals())?;
+                self.check_index_once()
+            }
+            checked => checked,
+        }
+    }
+
+    fn check_index_once(&self) -> Result<Option<StoreError>, StoreError> {
         let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = self.index.check_pages()?;
         if wrong.is_none()

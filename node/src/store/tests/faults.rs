@@ -292,6 +292,22 @@ fn is_read_only(path: &Path) -> bool {
 }
 
 #[test]
+fn a_fault_of_the_disk_does_not_keep_the_index_from_being_verified() {
+    let home = tempfile::tempdir().unwrap();
+    let faults = Arc::new(FailsOn { call: FileCall::Read, words: INDEX_FILE, armed: AtomicBool::new(false) });
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    let chunks: Vec<_> = (0..40).map(|at| chunk(&mut random(at), 3_000)).collect();
+    put_all(&store, &chunks).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    faults.armed.store(true, Ordering::SeqCst);
+    assert_eq!(super::verify::verify(&store, false).damage.len(), 0);
+    assert!(!faults.armed.load(Ordering::SeqCst), "nothing was read");
+    assert_holds(&store, &chunks);
+}
+
+#[test]
 fn a_failed_write_fails_what_was_put_and_nothing_else() {
     for at in (0..400).step_by(11) {
         println!("write {at}");
