@@ -96,7 +96,7 @@ impl Inner {
 pub(crate) fn content_info(store: &Store, record: &ManifestRecord) -> Result<ContentInfo, FetchError> {
     let (state, held_bytes) = match record.state {
         store::ContentState::Complete => (ContentState::Complete, record.bytes),
-        store::ContentState::Fetching => {
+        store::ContentState::Fetching | store::ContentState::Damaged => {
             let root = read_root(store, &record.hash).unwrap_or_default();
             // What cannot be read of it is not held.
             let held = root.and_then(|root| held(store, &root).ok());

@@ -72,6 +72,7 @@ impl Coordinator<'_> {
                 Ok(Some(bytes)) => {
                     self.cursor.supply(id, &bytes)?;
                 }
+                Ok(None) if self.job.goal.is_repair() && id != self.job.hash.root() => self.cursor.pass_over(id),
                 Ok(None) | Err(ReadError::Damaged { .. }) => self.engine.want_node(id, self.now()),
                 Err(error) => return Err(error.into()),
             }
@@ -143,7 +144,13 @@ impl Coordinator<'_> {
             damage.into_iter().for_each(|damage| self.job.found_damaged(damage));
             held
         };
-        let Looked { known, on_their_way } = self.repeats.add(&leaf, &held);
+        let unwanted = if self.job.goal.is_repair() {
+            let known = find_known(self.fetching.store.clone(), &leaf).await?;
+            held.iter().zip(known).map(|(held, known)| *held || !known).collect()
+        } else {
+            held.clone()
+        };
+        let Looked { known, on_their_way } = self.repeats.add(&leaf, &unwanted);
         self.sink.expect(&on_their_way);
         let missing = known.iter().filter(|known| !**known).count();
         if missing > 0 {
@@ -163,6 +170,12 @@ impl Coordinator<'_> {
         }
         Ok(())
     }
+}
+
+/// Which chunks of a leaf are held, or were and are damaged.
+async fn find_known(store: Store, leaf: &ChunkLeaf) -> Result<Vec<bool>, FetchError> {
+    let ids: Vec<ChunkId> = leaf.rows.iter().map(|row| row.id).collect();
+    Ok(spawn_blocking(move || store.knows_chunks(&ids)).await.map_err(|_| FetchError::Broken)??)
 }
 
 /// Which chunks of a leaf are held, which are kept from now on, and what of them was found damaged.

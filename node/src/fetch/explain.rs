@@ -14,6 +14,7 @@ impl Goal {
     pub(super) fn purpose(&self) -> &'static str {
         match self {
             Self::Everything { .. } => "fetch",
+            Self::Repair => "repair",
             Self::Rows { .. } => "base",
             Self::Bytes { .. } => "read",
             Self::Entries { .. } => "list",

@@ -182,6 +182,8 @@ pub(crate) enum Goal {
         /// Where to.
         output: Option<OutputPlan>,
     },
+    /// To hold again what of it was held and is damaged.
+    Repair,
     /// To know the chunk list, of a content that shares chunks with another.
     Rows {
         /// The chunks and their indices, as far as they are looked at.
@@ -227,6 +229,7 @@ impl Goal {
     pub(super) fn extent(&self) -> Extent {
         match self {
             Self::Everything { .. } => Extent::Everything,
+            Self::Repair => Extent::Held,
             Self::Rows { .. } => Extent::Chunks(MAX_BASE_CHUNKS),
             Self::Entries { path, .. } => Extent::Entries(path.clone()),
             Self::Bytes { path, start, end, .. } => Extent::Bytes(path.clone(), *start, *end),
@@ -275,11 +278,16 @@ impl Goal {
         !matches!(self, Self::Rows { .. })
     }
 
+    /// Whether it does without what was never held.
+    pub(super) fn is_repair(&self) -> bool {
+        matches!(self, Self::Repair)
+    }
+
     /// Whether all of the content is to lie in the store in the end.
     pub(super) fn fills_store(&self) -> bool {
         match self {
             Self::Everything { output } => output.as_ref().is_none_or(|plan| plan.leftovers == Leftovers::Remove),
-            Self::Rows { .. } | Self::Entries { .. } | Self::Bytes { .. } => false,
+            Self::Repair | Self::Rows { .. } | Self::Entries { .. } | Self::Bytes { .. } => false,
         }
     }
 

@@ -22,6 +22,8 @@ const READ_AHEAD: usize = 32;
 pub(super) enum Extent {
     /// All of it.
     Everything,
+    /// All that can be told of it without the nodes that are [passed over](ManifestCursor::pass_over).
+    Held,
     /// The entry at a path, or those below it; all, without a path.
     Entries(Option<EntryPath>),
     /// So many chunks at most, and none of the entries.
@@ -59,6 +61,7 @@ pub(super) struct ManifestCursor {
     root: Option<Root>,
     stage: Stage,
     asked: HashSet<NodeId>,
+    absent: HashSet<NodeId>,
     /// Leaves of chunks that have been handed out.
     leaves: usize,
 }
@@ -88,7 +91,7 @@ enum Stage {
 
 impl ManifestCursor {
     pub(super) fn new(hash: ContentHash, extent: Extent) -> Self {
-        Self { hash, extent, root: None, stage: Stage::Root, asked: HashSet::new(), leaves: 0 }
+        Self { hash, extent, root: None, stage: Stage::Root, asked: HashSet::new(), absent: HashSet::new(), leaves: 0 }
     }
 
     /// Whether the next step would hand out chunks: the caller may want to pause there.
@@ -99,6 +102,11 @@ impl ManifestCursor {
     /// Notes that nodes have been asked for, so that they are not named again.
     pub(super) fn asked(&mut self, ids: &[NodeId]) {
         self.asked.extend(ids);
+    }
+
+    /// Does without a node that was asked for, and all below it; not for the root.
+    pub(super) fn pass_over(&mut self, id: NodeId) {
+        self.absent.insert(id);
     }
 
     /// Whether a node was asked for and has not come yet.
@@ -138,7 +146,8 @@ impl ManifestCursor {
                 }
                 Stage::Entries { walk, layout } => match walk.step().map_err(malformed)? {
                     Step::Leaf(leaf) => {
-                        for placed in &leaf.entries {
+                        let known = if self.extent == Extent::Held { &[][..] } else { &leaf.entries };
+                        for placed in known {
                             layout.push(&placed.entry).map_err(|_| FetchError::Broken)?;
                         }
                         if matches!(self.extent, Extent::Entries(_)) {
@@ -150,6 +159,7 @@ impl ManifestCursor {
                         self.stage = self.chunks_or_done();
                         return Ok(ManifestStep::Layout(layout));
                     }
+                    Step::Need(id) if self.absent.contains(&id) => drop(walk.skip()),
                     Step::Need(_) => {
                         let ids = walk.needs(READ_AHEAD);
                         return Ok(self.demand(ids));
@@ -192,6 +202,7 @@ impl ManifestCursor {
                         return Ok(ManifestStep::Chunks(leaf));
                     }
                     Step::Done => self.stage = Stage::Done,
+                    Step::Need(id) if self.absent.contains(&id) => drop(walk.skip()),
                     Step::Need(_) => {
                         // Few at first: the first chunks wait for the first leaf, and whoever has it may be the only
                         // one, with many who ask.
@@ -217,13 +228,13 @@ impl ManifestCursor {
     fn after_root(&mut self, root: &Root) -> Result<(), FetchError> {
         let hash = self.hash;
         self.stage = match (&self.extent, root.kind) {
-            (Extent::Everything, ContentKind::Folder) | (Extent::Entries(None), ContentKind::Folder) => {
+            (Extent::Everything | Extent::Held | Extent::Entries(None), ContentKind::Folder) => {
                 Stage::Entries { walk: EntryWalk::all(root), layout: Layout::builder() }
             }
             (Extent::Entries(Some(path)) | Extent::Bytes(Some(path), ..), ContentKind::Folder) => {
                 Stage::Find { walk: EntryWalk::at(root, path), path: path.clone() }
             }
-            (Extent::Everything, ContentKind::File) => Stage::Chunks(ChunkWalk::all(root)),
+            (Extent::Everything | Extent::Held, ContentKind::File) => Stage::Chunks(ChunkWalk::all(root)),
             (Extent::Chunks(most), _) => Stage::Chunks(ChunkWalk::chunks(root, 0..root.chunks.min(*most))),
             (Extent::Entries(None), ContentKind::File) => Stage::Done,
             (Extent::Bytes(None, ..), ContentKind::File) => Stage::Lone,
@@ -239,7 +250,7 @@ impl ManifestCursor {
 
     fn chunks_or_done(&self) -> Stage {
         match (&self.extent, &self.root) {
-            (Extent::Everything, Some(root)) => Stage::Chunks(ChunkWalk::all(root)),
+            (Extent::Everything | Extent::Held, Some(root)) => Stage::Chunks(ChunkWalk::all(root)),
             _ => Stage::Done,
         }
     }

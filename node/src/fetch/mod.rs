@@ -175,7 +175,7 @@ impl Fetching {
     /// Records that some of it turned out not to be held.
     async fn incomplete(&self, job: &mut Job) -> Result<(), FetchError> {
         if let Some(record) = &mut job.record {
-            record.state = ContentState::Fetching;
+            record.state = record.state.min(ContentState::Damaged);
             self.store.incomplete_manifest(job.hash).await?;
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! Placing the chunks of large files where they are, instead of copying them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use shoal_protocol::hash::ChunkId;
 use tokio::task::spawn_blocking;
 
@@ -72,8 +74,13 @@ impl Placer {
 /// Makes a file of the user durable, with its name: once published, its bytes are promised. Costs nothing if it lies on
 /// the disk already. Blocks.
 fn make_durable(path: &Path) -> Result<(), PublishError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    if let Err(source) = synced.or_else(unless_pointless) {
+    // A pipe that has taken its place meanwhile is not waited for: it has nothing of what was read.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let synced = opened.and_then(|file| match file.metadata()?.is_file() {
+        true => file.sync_all().or_else(unless_pointless),
+        false => Err(io::Error::other("it is no file any more")),
+    });
+    if let Err(source) = synced {
         return Err(PublishError::Read { path: path.to_owned(), source });
     }
     // A folder that may not be read may still be passed through.
@@ -90,5 +97,23 @@ fn unless_pointless(error: io::Error) -> io::Result<()> {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::ReadOnlyFilesystem => Ok(()),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_took_the_place_of_a_file_is_named_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        make_durable(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let refused = make_durable(&path).unwrap_err().to_string();
+        assert!(refused.contains("no file any more") && refused.contains(path.to_str().unwrap()), "{refused}");
     }
 }

@@ -89,7 +89,7 @@ fn stored(store: &Store, record: &ManifestRecord) -> Result<Option<Served>, Mani
     };
     let availability = match record.state {
         ContentState::Complete => Availability::all(root.chunks),
-        ContentState::Fetching => held(store, &root)?.availability,
+        ContentState::Fetching | ContentState::Damaged => held(store, &root)?.availability,
     };
     Ok(Some(Served { hash: record.hash, root, availability, news: None }))
 }

@@ -16,7 +16,8 @@ impl Store {
         self.shared().catalog.change(Change::Put(record)).await.map(drop)
     }
 
-    /// Notes, durably, that not all of a content is held; says whether there is a record.
+    /// Notes, durably, that something of a content was found damaged or gone; says whether there is a record. One of
+    /// which never all was held stays what it is.
     ///
     /// # Errors
     /// The disk's.

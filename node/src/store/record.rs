@@ -6,6 +6,8 @@ use super::error::Trouble;
 use super::rows::check8;
 
 const RECORD_VERSION: u8 = 1;
+/// Of records of contents that are not whole any more: the first version knew no such state, and took it for complete.
+const DAMAGED_RECORD_VERSION: u8 = 2;
 const CHECK_BYTES: usize = 8;
 /// Longest name that is kept, in bytes; a longer one is cut at a character.
 const NAME_BYTES: usize = 1024;
@@ -20,12 +22,21 @@ pub enum ContentKind {
 }
 
 /// How much of a content is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ContentState {
     /// A fetch has begun; some of it may be held.
     Fetching,
+    /// Everything was held, until something of it was found damaged or gone.
+    Damaged,
     /// Everything is held.
     Complete,
+}
+
+impl ContentState {
+    /// Whether all of it is held, or was.
+    pub fn was_whole(self) -> bool {
+        self != Self::Fetching
+    }
 }
 
 /// What came of removing a content.
@@ -69,7 +80,10 @@ pub struct ManifestRecord {
 impl ManifestRecord {
     /// The record's value; its key is the content hash.
     pub(super) fn encode(&self) -> Vec<u8> {
-        self.encode_as(RECORD_VERSION)
+        self.encode_as(match self.state {
+            ContentState::Damaged => DAMAGED_RECORD_VERSION,
+            ContentState::Fetching | ContentState::Complete => RECORD_VERSION,
+        })
     }
 
     /// The same, claiming to be of this version.
@@ -81,6 +95,7 @@ impl ManifestRecord {
         let state = match self.state {
             ContentState::Fetching => 0,
             ContentState::Complete => 1,
+            ContentState::Damaged => 2,
         };
         let mut value = vec![version, kind, state, u8::from(self.pinned), u8::from(self.name.is_some())];
         let numbers = [self.bytes, self.chunks, self.entries, self.created_unix_ms, self.last_used_unix_ms];
@@ -106,9 +121,12 @@ impl ManifestRecord {
         let Some((&[version, kind, state, pinned, named], rest)) = body.split_first_chunk::<5>() else {
             return Err(Trouble::Row("a manifest's record is cut short"));
         };
-        if version != RECORD_VERSION {
-            return Err(Trouble::Version(version.into()));
-        }
+        let state = match (version, state) {
+            (RECORD_VERSION | DAMAGED_RECORD_VERSION, 0) => ContentState::Fetching,
+            (DAMAGED_RECORD_VERSION, 2) => ContentState::Damaged,
+            (RECORD_VERSION | DAMAGED_RECORD_VERSION, _) => ContentState::Complete,
+            _ => return Err(Trouble::Version(version.into())),
+        };
         let mut numbers = [0; 5];
         let Some((fields, name)) = rest.split_at_checked(numbers.len() * 8) else {
             return Err(Trouble::Row("a manifest's record is cut short"));
@@ -124,7 +142,7 @@ impl ManifestRecord {
             bytes,
             chunks,
             entries,
-            state: if state == 0 { ContentState::Fetching } else { ContentState::Complete },
+            state,
             name: (named == 1).then(|| name.to_owned()),
             pinned: pinned == 1,
             created_unix_ms,
@@ -156,9 +174,12 @@ pub(super) mod tests {
 
     #[test]
     fn records_read_back_and_notice_every_flipped_bit() {
-        for name in [None, Some(String::new()), Some("photos 🐟".to_owned())] {
-            let record = ManifestRecord { name, ..sample("a") };
+        let states = [ContentState::Fetching, ContentState::Damaged, ContentState::Complete];
+        for (name, state) in [None, Some(String::new()), Some("photos 🐟".to_owned())].into_iter().zip(states) {
+            let record = ManifestRecord { name, state, ..sample("a") };
             let value = record.encode();
+            // Who knows only the first version takes no such record for one of a whole content.
+            assert_eq!(value[0], if state == ContentState::Damaged { 2 } else { 1 });
             assert_eq!(ManifestRecord::decode(&record.hash, &value).unwrap(), record);
             for bit in 0..value.len() * 8 {
                 let mut wrong = value.clone();

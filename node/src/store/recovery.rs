@@ -13,7 +13,7 @@ use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
 use super::index::{Index, Indexed};
-use super::rows::{Directory, SegmentState};
+use super::rows::{Directory, SegmentRow, SegmentState};
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
@@ -126,22 +126,17 @@ fn note_missing(index: &Index, segments: &Segments) -> Result<(), StoreError> {
 pub(super) fn replay(index: &Index, segments: &Segments, durability: Durability) -> Result<u64, StoreError> {
     let mut replayed = 0;
     for segment in segments.all() {
-        let row = index.segment(segment.number())?;
-        if row.state != SegmentState::Open {
-            continue;
-        }
-        replayed += replay_segment(index, &segment, row.groups, row.stream_bytes, durability)?;
+        replayed += replay_segment(index, &segment, durability)?;
     }
     Ok(replayed)
 }
 
-fn replay_segment(
-    index: &Index,
-    segment: &Segment,
-    from: u64,
-    mut stream_bytes: u64,
-    durability: Durability,
-) -> Result<u64, StoreError> {
+/// The same with the groups of one segment.
+pub(super) fn replay_segment(index: &Index, segment: &Segment, durability: Durability) -> Result<u64, StoreError> {
+    let SegmentRow { groups: from, mut stream_bytes, state, .. } = index.segment(segment.number())?;
+    if state != SegmentState::Open {
+        return Ok(0);
+    }
     let mut next = from;
     loop {
         let directories = match segment.directories(next) {

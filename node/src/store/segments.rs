@@ -40,7 +40,7 @@ pub(super) struct Segments {
     open: Mutex<VecDeque<SegmentNumber>>,
     // Segments that the index knows and whose files are not there: what they held counts as damaged.
     missing: RwLock<BTreeSet<SegmentNumber>>,
-    // Segments that could not be looked into at the start: nothing is added to them.
+    // Segments that could not be looked into yet: nothing is added to them.
     unread: Mutex<BTreeSet<SegmentNumber>>,
 }
 
@@ -115,9 +115,15 @@ impl Segments {
         self.folder.join(format!("{:06}.{EXTENSION}", number.0))
     }
 
-    /// Has a segment offered to no writer, as long as this lives.
+    /// Has a segment offered to no writer until it is [admitted](Self::admit).
     pub(super) fn keep_from_writers(&self, number: SegmentNumber) {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+    }
+
+    /// Offers a segment that was kept from writers.
+    pub(super) fn admit(&self, appender: Appender) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(&appender.segment.number());
+        self.offer(appender);
     }
 
     /// Offers a segment to the next writer that needs one.

@@ -24,8 +24,8 @@ use super::quiet::Quiet;
 use super::quota::{Purpose, Quota, Room};
 use super::recovery;
 use super::reserve::Reserve;
-use super::rows::{IndexRow, ObjectId, SegmentNumber, Soundness};
-use super::segments::Segments;
+use super::rows::{IndexRow, ObjectId, SegmentNumber, SegmentState, Soundness};
+use super::segments::{Appender, Segments};
 use super::told::Told;
 
 /// The parts of an open store.
@@ -173,6 +173,35 @@ impl Shared {
         self.with_index(|index| index.complete(&[number]))
     }
 
+    /// Looks again into the segments that could not be looked into so far: one that can be read by now counts as if it
+    /// had been in order all the time. Nobody writes to them meanwhile.
+    pub(super) fn look_again(&self) {
+        for number in self.catalog.unread() {
+            if let Err(error) = self.look_again_into(number) {
+                tracing::warn!(%error, segment = number.0, "a segment still cannot be looked into");
+            }
+        }
+    }
+
+    fn look_again_into(&self, number: SegmentNumber) -> Result<(), StoreError> {
+        let (segment, looked) = (self.segments.segment(number)?, self.catalog.looked(number));
+        // A fault of the disk has closed the handle, or had it opened over pages in memory.
+        let sync_failed = segment.reopen()?;
+        let records = segment.records(looked)?;
+        // First, or contents would be known of whose chunks the index knows nothing.
+        self.with_index(|index| recovery::replay_segment(index, &segment, Durability::None))?;
+        let (head, row) = (segment.head()?, self.with_index(|index| index.segment(number))?);
+        let is_open = row.state == SegmentState::Open;
+        if is_open && head.groups != row.groups {
+            return Err(StoreError::damaged(segment.path(), "not all of its groups can be read"));
+        }
+        self.catalog.add_unread(number, records);
+        if is_open && !sync_failed && !segment.is_frozen()? {
+            self.segments.admit(Appender { segment, head });
+        }
+        Ok(())
+    }
+
     /// How often the index has been opened anew. Waits while that is under way.
     pub(super) fn heals(&self) -> u64 {
         *self.healed.read().unwrap_or_else(PoisonError::into_inner)
@@ -265,6 +294,17 @@ impl Shared {
     /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
     /// built some of what is held is not found; the damaged one is kept aside.
     pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
+        match self.check_index_once() {
+            // A fault of the disk has closed the handle, maybe long ago.
+            Err(error) if error.closes_handle() && !error.is_damage() => {
+                self.heal_index(self.heals())?;
+                self.check_index_once()
+            }
+            checked => checked,
+        }
+    }
+
+    fn check_index_once(&self) -> Result<Option<StoreError>, StoreError> {
         let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = self.index.check_pages()?;
         if wrong.is_none()

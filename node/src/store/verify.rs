@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shoal_protocol::chunk::VerifiedChunk;
-use shoal_protocol::hash::NodeId;
+use shoal_protocol::hash::{ChunkId, NodeId};
 
 use super::Store;
 use super::error::{ReadError, StoreError};
@@ -114,6 +114,15 @@ impl Store {
     pub fn forget_damaged(&self, ids: &[[u8; 32]]) -> Result<(), StoreError> {
         self.shared().index.forget_damaged(ids)?;
         self.shared().in_place.forget_damaged(ids)
+    }
+
+    /// Whether each of the chunks is held, or was and is damaged or gone, as far as that is remembered. Blocks.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn knows_chunks(&self, ids: &[ChunkId]) -> Result<Vec<bool>, StoreError> {
+        let entries = self.shared().index_entries(ids.iter().map(ChunkId::as_bytes))?;
+        Ok(entries.iter().map(|entry| *entry != Entry::Absent).collect())
     }
 
     /// Whether each of the objects, chunks or nodes, is held. Blocks.

@@ -28,19 +28,10 @@ use super::shared::Shared;
 pub(super) enum News {
     /// The index, or the catalog, has something new that is not durable in it, and had nothing before.
     Noted,
-    /// Nothing more will be added to the segment. `clean`: it can be closed and sealed.
-    Finished(Arc<Segment>, Finish),
+    /// The segment is full.
+    Full(Arc<Segment>),
     /// Somebody wants to know when all news before this has been dealt with.
     Settled(SyncSender<()>),
-}
-
-/// Why a segment takes no more groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finish {
-    /// It is full.
-    Full,
-    /// A sync of it failed: it is left as it is.
-    Suspect,
 }
 
 /// Commits groups until the intake is closed and empty.
@@ -49,7 +40,7 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
         let seq = group.seq;
         let hold = shared.holds.hold(None);
         let mut slot = None;
-        let outcome = match write_group(shared, &mut slot, group, &hold, news) {
+        let outcome = match write_group(shared, &mut slot, group, &hold) {
             Ok(Some(written)) => index_group(shared, written, &hold, commit_groups),
             Ok(None) => Ok(()),
             Err(error) => {
@@ -73,7 +64,7 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
             let _ = news.send(News::Noted);
         }
         if let Some(segment) = full {
-            let _ = news.send(News::Finished(segment, Finish::Full));
+            let _ = news.send(News::Full(segment));
         }
     }
 }
@@ -127,7 +118,6 @@ fn write_group(
     slot: &mut Option<Appender>,
     group: Group,
     hold: &Hold,
-    news: &SyncSender<News>,
 ) -> Result<Option<Written>, StoreError> {
     let Group { objects, completions, .. } = group;
     let entries = shared.find_to_stay(objects.iter().map(|object| &object.id), hold)?;
@@ -161,7 +151,7 @@ fn write_group(
         bytes
     });
     if let Err(error) = segment.append(number, &directory, bytes, &records) {
-        recover(shared, slot, news);
+        recover(shared, slot);
         return Err(error);
     }
     appender.head.groups += 1;
@@ -179,7 +169,7 @@ fn entry_of(object: &Object) -> DirectoryEntry {
 }
 
 /// After a failed append: opens the segment anew and goes on with it, or leaves it for good.
-fn recover(shared: &Shared, slot: &mut Option<Appender>, news: &SyncSender<News>) {
+fn recover(shared: &Shared, slot: &mut Option<Appender>) {
     let Some(appender) = slot.take() else {
         return;
     };
@@ -192,7 +182,7 @@ fn recover(shared: &Shared, slot: &mut Option<Appender>, news: &SyncSender<News>
     let head = match segment.reopen() {
         Ok(false) => segment.head(),
         Ok(true) => {
-            let _ = news.send(News::Finished(segment, Finish::Suspect));
+            leave(&segment);
             return;
         }
         Err(error) => Err(error),
@@ -202,8 +192,15 @@ fn recover(shared: &Shared, slot: &mut Option<Appender>, news: &SyncSender<News>
         Ok(head) => *slot = Some(Appender { segment, head }),
         Err(error) => {
             tracing::warn!(%error, "a segment is left as it is after a fault");
-            let _ = news.send(News::Finished(segment, Finish::Suspect));
+            leave(&segment);
         }
+    }
+}
+
+/// Leaves a segment as it is after a fault. At once: a kill from here on, and the next start would add to it.
+pub(super) fn leave(segment: &Segment) {
+    if let Err(error) = segment.freeze() {
+        tracing::warn!(%error, "the next start may add to a segment after a fault");
     }
 }
 
@@ -224,7 +221,7 @@ pub(super) fn keep_index(shared: &Shared, news: &Receiver<News>) {
         match next {
             // It waits from now on, and not for ever.
             Ok(News::Noted) => {}
-            Ok(News::Finished(segment, finish)) => finish_segment(shared, &segment, finish),
+            Ok(News::Full(segment)) => finish_segment(shared, &segment),
             Ok(News::Settled(reply)) => drop(reply.send(())),
             Err(RecvTimeoutError::Timeout) if shared.quiet.end() => make_durable(shared),
             // A group has come meanwhile.
@@ -259,12 +256,8 @@ pub(super) fn seal(shared: &Shared, segment: &Segment) -> Result<(), StoreError>
 }
 
 /// Seals a full segment, once the index and the catalog have durably all that is in it.
-fn finish_segment(shared: &Shared, segment: &Segment, finish: Finish) {
-    let done = match finish {
-        Finish::Full => seal(shared, segment),
-        Finish::Suspect => segment.freeze(),
-    };
-    if let Err(error) = done {
+fn finish_segment(shared: &Shared, segment: &Segment) {
+    if let Err(error) = seal(shared, segment) {
         // It stays readable, and the next start tries again.
         tracing::warn!(%error, "a segment could not be sealed");
     }

@@ -76,8 +76,8 @@ impl Watcher for Tally {
 struct OfContent<'a> {
     tally: &'a mut Tally,
     hash: ContentHash,
-    /// Whether all of it should be there.
-    is_complete: bool,
+    /// Whether all of it should be there, even if an earlier look has found that it is not.
+    should_be_whole: bool,
     /// It needs something that is damaged.
     is_harmed: bool,
 }
@@ -98,7 +98,7 @@ impl Follower for OfContent<'_> {
 
     fn missing(&mut self, id: [u8; 32], what: &str) {
         self.is_harmed |= self.tally.ids.contains(&id);
-        if self.is_complete {
+        if self.should_be_whole {
             let detail = format!("it belongs to {} and is not there", self.hash);
             let what = what.to_owned();
             self.tally.damaged(Damage { id: Some(id), what, file: PathBuf::new(), detail, mended: false });
@@ -106,9 +106,13 @@ impl Follower for OfContent<'_> {
     }
 }
 
-/// What is not held of contents that should be whole.
+/// What is not held of contents that need it.
 #[derive(Default)]
-struct Needed(HashSet<[u8; 32]>);
+struct Needed {
+    ids: HashSet<[u8; 32]>,
+    /// What they need below a damaged node cannot be told.
+    is_unsure: bool,
+}
 
 impl Follower for Needed {
     fn read(&mut self, _: u64, _: u64) -> bool {
@@ -116,11 +120,12 @@ impl Follower for Needed {
     }
 
     fn damaged(&mut self, id: [u8; 32], _: ReadError) {
-        self.0.insert(id);
+        self.ids.insert(id);
+        self.is_unsure = true;
     }
 
     fn missing(&mut self, id: [u8; 32], _: &str) {
-        self.0.insert(id);
+        self.ids.insert(id);
     }
 }
 
@@ -157,14 +162,20 @@ pub(crate) async fn verify(
     let (looking, wanted, repair) = (store.clone(), request.hash, request.repair);
     let looked = spawn_blocking(move || look(&looking, wanted, repair, tally)).await;
     let Looked { tally, lacking, returned } = looked.map_err(|_| FetchError::Broken)??;
-    for record in &lacking {
+    for record in lacking.iter().filter(|record| record.state == ContentState::Complete) {
         // From here on it is served, listed and fetched as what it is.
         store.incomplete_manifest(record.hash).await.map_err(FetchError::from)?;
     }
     let mut repaired = tally.others_mended;
+    // Of what was never whole nobody has asked for the rest.
+    let goal_of = |record: &ManifestRecord| match record.state.was_whole() {
+        true => Goal::Everything { output: None },
+        false => Goal::Repair,
+    };
+    let repairs = lacking.iter().filter(|_| request.repair).map(|record| (record, goal_of(record)));
     // Of what has come back all is here: a fetch finds that, and records it.
-    for record in lacking.iter().filter(|_| request.repair).chain(&returned) {
-        let goal = Goal::Everything { output: None };
+    let returns = returned.iter().map(|record| (record, Goal::Everything { output: None }));
+    for (record, goal) in repairs.chain(returns) {
         let hold = store.hold(Some(record.hash));
         // The look took its time: what has been removed meanwhile stays so.
         let (looking, hash) = (store.clone(), record.hash);
@@ -194,8 +205,7 @@ pub(crate) async fn verify(
 /// What a look has found.
 struct Looked {
     tally: Tally,
-    /// Contents that are not whole and were, or that need what is damaged: one that an earlier look has found so does
-    /// not count as whole any more.
+    /// Contents that are not whole and were, or that need what is damaged.
     lacking: Vec<ManifestRecord>,
     /// Contents that are whole and do not count as that: a file in place has come back, or another content has brought
     /// what was missing.
@@ -219,13 +229,13 @@ fn look(store: &Store, wanted: Option<ContentHash>, repair: bool, mut tally: Tal
     };
     let (mut lacking, mut returned) = (Vec::new(), Vec::new());
     for record in records {
-        let (hash, is_complete) = (record.hash, record.state == ContentState::Complete);
-        let mut follower = OfContent { tally: &mut tally, hash, is_complete, is_harmed: false };
+        let (hash, should_be_whole) = (record.hash, record.state.was_whole());
+        let mut follower = OfContent { tally: &mut tally, hash, should_be_whole, is_harmed: false };
         let walked = Walk { store, hash, deep: wanted.is_some(), follower: &mut follower }.run();
         let is_whole = walked.map_err(|error| FetchError::manifest(hash, error))?;
-        if follower.is_harmed || !is_whole && is_complete {
+        if follower.is_harmed || !is_whole && should_be_whole {
             lacking.push(record);
-        } else if is_whole && !is_complete {
+        } else if is_whole && record.state != ContentState::Complete {
             returned.push(record);
         }
     }
@@ -246,7 +256,10 @@ fn mended(store: &Store, ids: &[[u8; 32]], contents: &[ManifestRecord]) -> Resul
         let walked = Walk { store, hash: *hash, deep: false, follower: &mut needed }.run();
         walked.map_err(|error| FetchError::manifest(*hash, error))?;
     }
-    let needless: Vec<[u8; 32]> = lost.difference(&needed.0).copied().collect();
+    if needed.is_unsure {
+        return Ok(mended);
+    }
+    let needless: Vec<[u8; 32]> = lost.difference(&needed.ids).copied().collect();
     store.forget_damaged(&needless)?;
     Ok(mended + needless.len() as u64)
 }

@@ -41,13 +41,17 @@ impl Walk<'_> {
 
     fn entries(&mut self, root: &Root) -> Result<bool, ManifestReadError> {
         let mut walk = EntryWalk::all(root);
+        let mut whole = true;
         loop {
             match walk.step()? {
                 Step::Leaf(_) => {}
-                Step::Done => return Ok(true),
+                Step::Done => return Ok(whole),
                 Step::Need(id) => match self.node(id)? {
                     Some(bytes) => walk.feed(id, &bytes)?,
-                    None => return Ok(false),
+                    None => {
+                        whole = false;
+                        walk.skip();
+                    }
                 },
             }
         }

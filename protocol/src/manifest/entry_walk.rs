@@ -71,6 +71,12 @@ impl EntryWalk {
         self.walk.feed(id, bytes)
     }
 
+    /// Passes over the entries below the node that [`step`](Self::step) asks for: see
+    /// [`ChunkWalk::skip`](super::ChunkWalk::skip).
+    pub fn skip(&mut self) -> bool {
+        self.walk.skip()
+    }
+
     /// The next entries in order.
     pub fn step(&mut self) -> Result<Step<EntryLeaf>, ManifestError> {
         Ok(match self.walk.step()? {

@@ -5,7 +5,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use shoal_node::api::{ContentState, Verified};
+use shoal_protocol::chunker::Profile;
+use shoal_protocol::hash::ChunkId;
 use shoal_testnet::command::FetchOptions;
+use shoal_testnet::content;
 
 use crate::support::{MIB, cluster, fetch_and_compare, folder, home, import, refused, run, sample, still_readable};
 
@@ -117,6 +120,76 @@ fn what_no_peer_has_stays_damaged_and_what_is_not_held_is_not_found() {
         // Publishing it again heals it.
         import(&shoal, &file).await;
         assert_eq!(shoal.json::<Verified, _>(["verify"]).await.unwrap().damaged, 0);
+        still_readable(&shoal, &published, &file).await;
+    });
+}
+
+#[test]
+fn of_a_content_in_part_only_what_was_held_is_fetched_anew() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let source = cluster.folder().join("source");
+        fs::create_dir(&source).unwrap();
+        // So many that the manifest has several nodes of each kind.
+        content::write_small_files(&source.join("small"), 600, 10, 10).unwrap();
+        let large = fs::read(sample(&source, "large", 40 * MIB, 11)).unwrap();
+        let published = cluster.node(0).shoal().publish(&source).await.unwrap();
+        let shoal = cluster.node(1).shoal();
+        let (path, range) = (format!("{}/large", published.hash), "1000000-2999999");
+        let read = shoal.run(["cat", &path, "--range", range]).await.unwrap().succeeded().unwrap();
+        assert_eq!(read.stdout, large[1_000_000..3_000_000]);
+        cluster.stop(1).await.unwrap();
+        let before: Verified = shoal.json(["verify"]).await.unwrap();
+        let listed = shoal.list().await.unwrap().remove(0);
+        assert_eq!(listed.state, ContentState::Partial);
+        harm(shoal.home(), &large[2_000_000..]);
+        // The node of the chunk list that has this chunk: ids and lengths follow each other nowhere else.
+        let rows = Profile::V1.cut(&large).skip(10).take(20);
+        let rows = rows.map(|chunk| (ChunkId::of(chunk), (chunk.len() as u32).to_le_bytes()));
+        harm(shoal.home(), &rows.flat_map(|(id, len)| [id.as_bytes().as_slice(), &len].concat()).collect::<Vec<_>>());
+        let found: Verified = shoal.run(["verify", "--json"]).await.unwrap().json().unwrap();
+        assert_eq!((found.damaged, found.repaired), (2, 0), "{found:?}");
+        // While nobody has it, what is needed below the node is not forgotten.
+        cluster.stop(0).await.unwrap();
+        let alone = shoal.run(["verify", "--repair", "--timeout", "300ms", "--json"]).await.unwrap();
+        let left: Verified = alone.json().unwrap();
+        assert_eq!((alone.code, left.damaged, left.repaired), (Some(4), 2, 0), "{left:?}");
+        cluster.restart(0).await.unwrap();
+        cluster.restart(1).await.unwrap();
+        let shoal = cluster.node(1).shoal();
+        let peer = cluster.node(0).addresses()[0].clone();
+        let mended: Verified = shoal.json(["verify", "--repair", "--peer", &peer]).await.unwrap();
+        assert_eq!((mended.damaged, mended.repaired), (2, 2), "{mended:?}");
+        let again = shoal.list().await.unwrap().remove(0);
+        assert_eq!((again.state, again.held_bytes), (ContentState::Partial, listed.held_bytes));
+        let after: Verified = shoal.json(["verify"]).await.unwrap();
+        assert_eq!((after.damaged, after.checked, after.checked_bytes), (0, before.checked, before.checked_bytes));
+    });
+}
+
+#[test]
+fn what_was_whole_is_called_damaged_until_it_is_whole_again() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 3 * MIB, 12);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let (hash, shoal) = (published.hash.to_string(), cluster.node(1).shoal());
+        fetch_and_compare(&shoal, &hash, &cluster.folder().join("out"), FetchOptions::default(), &file).await;
+        cluster.stop(1).await.unwrap();
+        // Nothing is left that says which chunks were held, but that all were.
+        fs::remove_dir_all(shoal.home().join("segments")).unwrap();
+        fs::remove_file(shoal.home().join("index.redb")).unwrap();
+        for target in [&[][..], &[], &[hash.as_str()]] {
+            refused(&shoal.run([&["verify"], target].concat()).await.unwrap(), 4, &["damaged", "--repair"]);
+            assert_eq!(shoal.list().await.unwrap()[0].state, ContentState::Partial);
+        }
+        cluster.restart(1).await.unwrap();
+        let shoal = cluster.node(1).shoal();
+        let peer = cluster.node(0).addresses()[0].clone();
+        let mended: Verified = shoal.json(["verify", "--repair", "--peer", &peer]).await.unwrap();
+        assert_eq!((mended.damaged, mended.repaired), (1, 1), "{mended:?}");
+        assert_eq!(shoal.list().await.unwrap()[0].state, ContentState::Complete);
+        cluster.kill(0).await.unwrap();
         still_readable(&shoal, &published, &file).await;
     });
 }

@@ -23,7 +23,7 @@ use crate::store::uses::Uses;
 pub(in crate::store) enum Change {
     /// Adds the record, or brings the one with the same hash up to date.
     Put(ManifestRecord),
-    /// Notes that not all of it is held.
+    /// Notes that something of it was found damaged or gone: if all of it was held, it is not any more.
     Incomplete(ContentHash),
     /// Pins or unpins.
     Pin(ContentHash, bool),
@@ -176,7 +176,9 @@ pub(super) fn apply(transaction: &WriteTransaction, change: &Change) -> Result<b
             };
             write_record(transaction, &record)
         }
-        Change::Incomplete(hash) => change_record(transaction, hash, |record| record.state = ContentState::Fetching),
+        Change::Incomplete(hash) => {
+            change_record(transaction, hash, |record| record.state = record.state.min(ContentState::Damaged))
+        }
         Change::Pin(hash, pinned) => change_record(transaction, hash, |record| record.pinned = *pinned),
         Change::Remove(hash) => {
             transaction.open_table(KEYS)?.remove(hash.discovery_key().as_bytes())?;
@@ -211,11 +213,10 @@ pub(super) fn mend(transaction: &WriteTransaction, hash: &ContentHash) -> Result
 }
 
 /// What stands in the catalog when `news` of a content comes that is known. Whether it is pinned and since when it is
-/// here stays as it was; that all of it is held is not taken back by somebody who begins to fetch it.
+/// here stays as it was; that all of it is held, or was, is not taken back by somebody who begins to fetch it.
 pub(super) fn updated(known: ManifestRecord, news: &ManifestRecord) -> ManifestRecord {
-    let is_complete = [known.state, news.state].contains(&ContentState::Complete);
     ManifestRecord {
-        state: if is_complete { ContentState::Complete } else { ContentState::Fetching },
+        state: known.state.max(news.state),
         name: news.name.clone().or(known.name),
         pinned: known.pinned,
         created_unix_ms: known.created_unix_ms,

@@ -97,9 +97,9 @@ impl Catalog {
                 Err(error) => {
                     tracing::error!(%error, "whether it has records of contents cannot be told");
                     if !error.is_damage() {
-                        // Another start may find it in order: nothing is to come behind what it has.
+                        // It may be found in order later: nothing is to come behind what it has.
                         segments.keep_from_writers(number);
-                        self.recents.state().unread = Some(error);
+                        self.recents.state().unread.insert(number, error);
                     }
                 }
             }
@@ -113,6 +113,22 @@ impl Catalog {
             tracing::warn!(%error, "the catalog does not take in what segments tell");
         }
         Ok(())
+    }
+
+    /// The segments that could not be looked into, and may have records.
+    pub(in crate::store) fn unread(&self) -> Vec<SegmentNumber> {
+        self.recents.state().unread.keys().copied().collect()
+    }
+
+    /// Knows the records of a segment that could not be looked into, which could be read by now.
+    pub(in crate::store) fn add_unread(&self, segment: SegmentNumber, records: Vec<(u64, ManifestRecord)>) {
+        self.know(records.into_iter().map(|(group, record)| Recent { record, segment, group }));
+        self.recents.state().unread.remove(&segment);
+    }
+
+    /// The group of a segment from which on records may be missing here.
+    pub(in crate::store) fn looked(&self, segment: SegmentNumber) -> u64 {
+        self.recents.looked(segment)
     }
 
     fn catch_up(&self, full: &[SegmentNumber]) -> Result<(), StoreError> {
@@ -153,8 +169,8 @@ struct State {
     queue: VecDeque<Recent>,
     /// What `LOOKED` says.
     looked: BTreeMap<SegmentNumber, u64>,
-    /// Why a segment could not be looked into at the start, which may have records.
-    unread: Option<StoreError>,
+    /// Segments that could not be looked into, which may have records, and why.
+    unread: BTreeMap<SegmentNumber, StoreError>,
 }
 
 impl Recents {
@@ -211,7 +227,7 @@ impl Recents {
 
     /// An error if there may be records that the catalog does not know of.
     pub(super) fn check_read(&self) -> Result<(), StoreError> {
-        self.state().unread.clone().map_or(Ok(()), Err)
+        self.state().unread.values().next().cloned().map_or(Ok(()), Err)
     }
 
     /// What they say of `hash`.

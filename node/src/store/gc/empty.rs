@@ -19,7 +19,7 @@ use crate::store::rows::{Directory, DirectoryEntry, Kind, SegmentNumber, Soundne
 use crate::store::segment::Segment;
 use crate::store::segments::Appender;
 use crate::store::shared::Shared;
-use crate::store::writer::{Finish, News, settled_news};
+use crate::store::writer::{News, leave, settled_news};
 
 /// Objects that are decided on in one commit of the index: others wait for it.
 const OBJECTS_AT_ONCE: usize = 256;
@@ -268,7 +268,7 @@ impl<'a> Emptier<'a> {
     fn leave_target(&mut self) {
         match self.target.take() {
             Some(target) if target.head.stream_bytes >= self.shared.segment_bytes => {
-                let _ = self.news.send(News::Finished(target.segment, Finish::Full));
+                let _ = self.news.send(News::Full(target.segment));
             }
             Some(target) => self.shared.segments.offer(target),
             None => {}
@@ -279,7 +279,7 @@ impl<'a> Emptier<'a> {
     fn give_up_target(&mut self) {
         if let Some(target) = self.target.take() {
             let _ = target.segment.reopen();
-            let _ = self.news.send(News::Finished(target.segment, Finish::Suspect));
+            leave(&target.segment);
         }
     }
 }

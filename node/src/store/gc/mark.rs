@@ -35,6 +35,7 @@ pub(super) struct Marks {
 /// # Errors
 /// [`StoreError::Unsure`] when it cannot be told what a content needs; [`StoreError::Closed`] when `stop` says so.
 pub(super) fn mark(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<Marks, StoreError> {
+    shared.look_again();
     let mut marker = Marker { shared, marks: Places::default(), files: Places::default(), seen: HashSet::new() };
     for record in shared.catalog.all_records()? {
         marker.content(&record, stop)?;

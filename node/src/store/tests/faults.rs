@@ -256,6 +256,57 @@ fn a_failed_sync_fails_what_was_put_and_nothing_else() {
     }
 }
 
+/// Once it is armed, the next call of a kind on files with these words in their paths fails.
+#[derive(Debug)]
+struct FailsOn {
+    call: FileCall,
+    words: &'static str,
+    armed: AtomicBool,
+}
+
+impl Faults for FailsOn {
+    fn before(&self, call: FileCall, file: &Path) -> io::Result<()> {
+        let is_it = std::mem::discriminant(&call) == std::mem::discriminant(&self.call)
+            && file.to_str().is_some_and(|file| file.contains(self.words));
+        let fails = is_it && self.armed.swap(false, Ordering::SeqCst);
+        if fails { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_segment_of_which_a_sync_failed_is_closed_for_good_before_that_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let faults = Arc::new(FailsOn { call: FileCall::Sync, words: "segments/", armed: AtomicBool::new(false) });
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    let mut rng = random(61);
+    put_all(&store, [&chunk(&mut rng, 30_000)]).unwrap();
+    let is_frozen = || super::damage::segments(home.path()).iter().any(|path| is_read_only(path));
+    assert!(!is_frozen());
+    faults.armed.store(true, Ordering::SeqCst);
+    put_all(&store, [&chunk(&mut rng, 30_000)]).unwrap_err();
+    assert!(is_frozen());
+}
+
+fn is_read_only(path: &Path) -> bool {
+    path.metadata().unwrap().permissions().readonly()
+}
+
+#[test]
+fn a_fault_of_the_disk_does_not_keep_the_index_from_being_verified() {
+    let home = tempfile::tempdir().unwrap();
+    let faults = Arc::new(FailsOn { call: FileCall::Read, words: INDEX_FILE, armed: AtomicBool::new(false) });
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    let chunks: Vec<_> = (0..40).map(|at| chunk(&mut random(at), 3_000)).collect();
+    put_all(&store, &chunks).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    faults.armed.store(true, Ordering::SeqCst);
+    assert_eq!(super::verify::verify(&store, false).damage.len(), 0);
+    assert!(!faults.armed.load(Ordering::SeqCst), "nothing was read");
+    assert_holds(&store, &chunks);
+}
+
 #[test]
 fn a_failed_write_fails_what_was_put_and_nothing_else() {
     for at in (0..400).step_by(11) {

@@ -148,7 +148,15 @@ fn what_is_recorded_as_whole_is_not_taken_back_by_a_fetch_that_began_before() {
     assert_eq!(recorded(), complete);
     // What turns out to be damaged is another matter.
     assert!(wait(store.incomplete_manifest(fetching.hash)).unwrap());
-    assert_eq!(recorded(), ManifestRecord { state: ContentState::Fetching, ..complete.clone() });
+    let damaged = ManifestRecord { state: ContentState::Damaged, ..complete.clone() };
+    assert_eq!(recorded(), damaged);
+    // Whoever begins to fetch it anew does not know better that it was whole; what never was does not become it.
+    wait(store.put_manifest(fetching.clone())).unwrap();
+    assert_eq!(recorded(), damaged);
+    let partial = sample("b");
+    wait(store.put_manifest(partial.clone())).unwrap();
+    assert!(wait(store.incomplete_manifest(partial.hash)).unwrap());
+    assert_eq!(store.manifest(&partial.hash).unwrap(), Some(partial));
     assert!(!wait(store.incomplete_manifest(sample("c").hash)).unwrap());
     wait(store.put_manifest(complete.clone())).unwrap();
     assert_eq!(recorded(), complete);
@@ -262,7 +270,7 @@ fn a_record_of_another_version_is_named_and_left_as_it_is() {
     wait(store.close()).unwrap();
     drop(store);
     let catalog = home.path().join(CATALOG_FILE);
-    let newer = sample("b").encode_as(2);
+    let newer = sample("b").encode_as(3);
     let database = redb::Database::open(&catalog).unwrap();
     let transaction = database.begin_write().unwrap();
     for name in ["manifests", "manifest copies"] {
@@ -272,9 +280,9 @@ fn a_record_of_another_version_is_named_and_left_as_it_is() {
     transaction.commit().unwrap();
     drop(database);
     let refused = Store::open(home.path(), small()).unwrap_err();
-    assert!(matches!(&refused, StoreError::Version { found: 2, file, .. } if *file == catalog), "{refused}");
+    assert!(matches!(&refused, StoreError::Version { found: 3, file, .. } if *file == catalog), "{refused}");
     let words = refused.to_string();
-    assert!(words.contains("format 2") && words.contains("use the version of shoal that wrote it"), "{words}");
+    assert!(words.contains("format 3") && words.contains("use the version of shoal that wrote it"), "{words}");
     // It is left as it is.
     let database = redb::Database::open(&catalog).unwrap();
     let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();

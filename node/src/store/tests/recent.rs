@@ -70,10 +70,10 @@ fn what_was_removed_does_not_come_back_out_of_a_segment() {
     for store in [after_a_kill(home.path()), after_a_kill(home.path())].iter().map(|(_, store)| store) {
         assert_eq!((state(store, &gone), state(store, &kept)), (None, Some(ContentState::Complete)));
     }
-    // Nor one that is taken back to what it was before.
+    // Nor one that is found not to be whole any more.
     assert!(wait(store.incomplete_manifest(kept.hash())).unwrap());
     let (_image, store) = after_a_kill(home.path());
-    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Fetching)));
+    assert_eq!((state(&store, &gone), state(&store, &kept)), (None, Some(ContentState::Damaged)));
 }
 
 #[test]
@@ -208,6 +208,30 @@ impl Faults for TwoReads {
     }
 }
 
+/// Opens a copy of a home for each two reads of a segment that may fail at a start, and hands it on: with its folder,
+/// and whether that has kept the store from looking into the segment.
+fn with_two_failing_reads(image: &Path, check: impl Fn(Store, &Path, bool)) {
+    let (mut unread, mut failing) = (0, 2);
+    loop {
+        let home = tempfile::tempdir().unwrap();
+        copy(image, home.path());
+        let read = Arc::new(TwoReads { left: AtomicU64::new(failing) });
+        let config = StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..super::small() };
+        if let Ok(store) = Store::open_with(home.path(), &config, Some(read.clone())) {
+            if read.left.load(Ordering::SeqCst) > 0 {
+                // A start takes no more reads than that.
+                break;
+            }
+            println!("read {failing}");
+            let is_unread = !store.shared().catalog.unread().is_empty();
+            unread += usize::from(is_unread);
+            check(store, home.path(), is_unread);
+        }
+        failing += 1;
+    }
+    assert!(unread > 0, "no failing read kept the store from looking");
+}
+
 #[test]
 fn a_segment_that_could_not_be_looked_into_takes_no_groups_though_it_can_be_read_again() {
     let home = tempfile::tempdir().unwrap();
@@ -216,30 +240,41 @@ fn a_segment_that_could_not_be_looked_into_takes_no_groups_though_it_can_be_read
     let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
     small.complete(&store);
     let image = as_a_kill_leaves(store, home.path());
-    let (mut unread, mut failing) = (0, 2);
-    loop {
-        let image_now = tempfile::tempdir().unwrap();
-        copy(image.path(), image_now.path());
-        let read = Arc::new(TwoReads { left: AtomicU64::new(failing) });
-        let config = StoreConfig { writers: 1, group_delay: Duration::from_secs(600), ..super::small() };
-        if let Ok(store) = Store::open_with(image_now.path(), &config, Some(read.clone())) {
-            if read.left.load(Ordering::SeqCst) > 0 {
-                // A start takes no more reads than that.
-                break;
-            }
-            unread += usize::from(wait(store.collect(Effort::Thorough, false)).is_err());
-            later.complete(&store);
-            wait(store.close()).unwrap();
-            drop(store);
-            let store = open_steady(image_now.path());
+    with_two_failing_reads(image.path(), |store, home, _| {
+        later.complete(&store);
+        wait(store.close()).unwrap();
+        drop(store);
+        let store = open_steady(home);
+        for content in [&small, &later] {
+            assert_eq!(state(&store, content), Some(ContentState::Complete));
+            content.assert_whole(&store);
+        }
+    });
+}
+
+#[test]
+fn a_segment_that_can_be_read_again_is_looked_into_by_the_next_collection() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let mut rng = random(10);
+    let (small, later) = (Sample::random(&mut rng, 2), Sample::random(&mut rng, 2));
+    put_all(&store, &(0..10).map(|_| chunk(&mut rng, 30_000)).collect::<Vec<_>>()).unwrap();
+    small.complete(&store);
+    let image = as_a_kill_leaves(store, home.path());
+    with_two_failing_reads(image.path(), |store, home, is_unread| {
+        assert_eq!(state(&store, &small).is_none(), is_unread);
+        let collected = wait(store.collect(Effort::Thorough, false)).unwrap();
+        assert_eq!(state(&store, &small), Some(ContentState::Complete));
+        assert!(!is_unread || collected.rewritten_segments == 1, "{collected:?}");
+        later.complete(&store);
+        let (_image, again) = after_a_kill(home);
+        for store in [&store, &again] {
             for content in [&small, &later] {
-                assert_eq!(state(&store, content), Some(ContentState::Complete), "read {failing}");
-                content.assert_whole(&store);
+                assert_eq!(state(store, content), Some(ContentState::Complete));
+                content.assert_whole(store);
             }
         }
-        failing += 1;
-    }
-    assert!(unread > 0, "no failing read kept the store from looking");
+    });
 }
 
 const LOOKED: redb::TableDefinition<'_, u32, &[u8; 12]> = redb::TableDefinition::new("segments");
