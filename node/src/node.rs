@@ -36,7 +36,8 @@ const IDENTITY_FILE: &str = "identity";
 const OFFLINE_LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 /// When a requester that found all places taken may try again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
-
+/// How long a node that stops waits for outputs to remove what was written of them. Only a disk that hangs takes so long.
+const OUTPUT_DEADLINE: Duration = Duration::from_secs(10);
 /// A running node. Clones are handles on the same one; it runs until [`Node::shutdown`].
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -266,6 +267,9 @@ impl Node {
         for task in self.inner.tasks.lock().await.drain(..) {
             // A task that panicked has said so in the log; the rest still wants to be stopped.
             let _ = task.await;
+        }
+        if tokio::time::timeout(OUTPUT_DEADLINE, self.inner.fetching.claims.given_up()).await.is_err() {
+            tracing::warn!("an output that was being written may leave something behind");
         }
         self.inner.network.shutdown().await;
         self.inner.store.close().await.map_err(|error| Failure::from_error(error.failure_kind(), &error))
