@@ -30,6 +30,8 @@ use self::doubt::Targets;
 pub(super) use self::read::Wanted;
 pub use self::rows::{FileNumber, FileStamp};
 pub(super) use self::rows::{FilePlace, FileRow};
+#[cfg(test)]
+pub(super) use self::write::Moves;
 pub use self::write::{InPlaceWriter, KeptChunk, NewFile};
 
 const CHUNKS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("chunks");
