@@ -105,7 +105,8 @@ fn unparsed(error: &clap::Error, words: &[OsString], output: &mut Output) -> Out
 
 fn in_runtime(arguments: Arguments, output: &mut Output) -> Outcome {
     let failed = |error| Stop::new(FailureKind::Failed, format!("cannot start: {error}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(shoal_node::BLOCKING_THREADS).build().map_err(failed)?;
     let outcome = runtime.block_on(async {
         let interrupt = Interrupt::listen().map_err(failed)?;
         commands::run(arguments, output, &interrupt, &settings::process_environment).await

@@ -40,4 +40,4 @@ mod verify;
 mod way_out;
 
 pub use config::Config;
-pub use node::{Node, StartError};
+pub use node::{BLOCKING_THREADS, Node, StartError};

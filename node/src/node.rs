@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Failure, FailureKind};
 use crate::config::{Config, Limits};
 use crate::contents::Contents;
-use crate::control::{ControlError, Server, prepare_home};
+use crate::control::{ControlError, MAX_CONNECTIONS, Server, prepare_home};
 use crate::fetch::{Bans, Budget, Fetching, Reports};
 use crate::limiter::Limiter;
 use crate::network::{
@@ -36,6 +36,16 @@ const IDENTITY_FILE: &str = "identity";
 const OFFLINE_LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 /// When a requester that found all places taken may try again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
+/// How long a node that stops waits for outputs to remove what was written of them. Only a disk that hangs takes so long.
+const OUTPUT_DEADLINE: Duration = Duration::from_secs(10);
+/// Threads that an operation keeps as long as it lasts, at most, and one more that it needs now and then to go on: a
+/// publish has 8 that cut and hash; a fetch has 5 that read and write its output.
+const OPERATION_THREADS: usize = 9;
+/// What everything else needs, as a runtime has by itself.
+const OTHER_THREADS: usize = 512;
+/// Threads for blocking work that a runtime should allow for a node. With fewer, so many operations as the control
+/// socket takes could keep all of them, and wait for each other for ever. Those that nobody needs are not started.
+pub const BLOCKING_THREADS: usize = MAX_CONNECTIONS * OPERATION_THREADS + OTHER_THREADS;
 
 /// A running node. Clones are handles on the same one; it runs until [`Node::shutdown`].
 #[derive(Debug, Clone)]
@@ -266,6 +276,9 @@ impl Node {
         for task in self.inner.tasks.lock().await.drain(..) {
             // A task that panicked has said so in the log; the rest still wants to be stopped.
             let _ = task.await;
+        }
+        if tokio::time::timeout(OUTPUT_DEADLINE, self.inner.fetching.claims.given_up()).await.is_err() {
+            tracing::warn!("an output that was being written may leave something behind");
         }
         self.inner.network.shutdown().await;
         self.inner.store.close().await.map_err(|error| Failure::from_error(error.failure_kind(), &error))

@@ -28,6 +28,7 @@ mod tests;
 pub use client::Client;
 pub use error::ControlError;
 pub use home::prepare_home;
+pub(crate) use server::MAX_CONNECTIONS;
 pub use server::Server;
 pub use service::{Events, Items, Service};
 pub use socket::socket_path;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ControlError, Service, routes, socket};
 
 /// Connections served at a time; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 /// How long a client may take to say what it wants.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long answers may go on once the server is told to stop.

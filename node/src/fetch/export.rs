@@ -1,7 +1,7 @@
 //! The last step of a fetch with an output: what was held already is read from the store and written.
 //!
 //! Reading is checking, which takes most of the time: it has a thread for each core. One more writes, and the output
-//! has itself flushed meanwhile.
+//! has itself flushed meanwhile. An export that is dropped ends within a batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use shoal_protocol::hash::{ChunkId, ContentHash};
 use shoal_protocol::manifest::{ChunkLeaf, ChunkRow, ChunkWalk, Root, Step};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use super::FetchError;
 use super::keep::Keeping;
@@ -59,16 +60,20 @@ pub(super) async fn export(
     if written.is_complete() {
         return spawn_blocking(move || unfinished.finish()).await.map_err(|_| FetchError::Broken)?;
     }
+    // Dropped with this future: the threads know then that nobody waits for them any more.
+    let given_up = CancellationToken::new();
+    let _end = given_up.clone().drop_guard();
     let (sink, batches) = mpsc::channel::<Batch>(QUEUE_BATCHES);
     let plan = Arc::new(Mutex::new(Plan::new(store, hash, &root, written)));
     let count = available_parallelism().map_or(1, usize::from).min(MAX_READERS);
     let readers = (0..count).map(|_| {
-        let (store, plan, sink) = (store.clone(), Arc::clone(&plan), sink.clone());
-        spawn_blocking(move || read_all(&store, &plan, &sink))
+        let (store, plan, sink, given_up) = (store.clone(), Arc::clone(&plan), sink.clone(), given_up.clone());
+        spawn_blocking(move || read_all(&store, &plan, &sink, &given_up))
     });
     let readers: Vec<_> = readers.collect();
     drop(sink);
-    let writer = spawn_blocking(move || write_all(unfinished, batches, on_bytes));
+    let ended = given_up.clone();
+    let writer = spawn_blocking(move || write_all(unfinished, batches, on_bytes, &ended));
     // A writer that failed is the cause when the readers find nobody to read for.
     let unfinished = writer.await.map_err(|_| FetchError::Broken)??;
     for read in join_all(readers).await {
@@ -93,16 +98,18 @@ impl Unfinished {
     }
 }
 
+/// Writes what comes. Of what it gives back nobody hears who has given up: it goes.
 fn write_all(
     mut unfinished: Unfinished,
     mut batches: mpsc::Receiver<Batch>,
     mut on_bytes: impl FnMut(u64),
+    given_up: &CancellationToken,
 ) -> Result<Unfinished, FetchError> {
     let Unfinished { output, keeping, take_over, .. } = &mut unfinished;
     // Whatever is there now: a file may come until the output has its name.
     let mut take_over = take_over.as_mut();
     let mut done = 0;
-    while let Some(batch) = batches.blocking_recv() {
+    while let Some(batch) = batches.blocking_recv().filter(|_| !given_up.is_cancelled()) {
         for (offset, row, bytes) in &batch {
             let is_there = match keeping {
                 Some(keeping) => keeping.lies_there(*offset, row.id, row.len)?,
@@ -117,6 +124,9 @@ fn write_all(
             take_over.take(&batch, keeping.as_mut())?;
         }
         on_bytes(done);
+    }
+    if given_up.is_cancelled() {
+        return Ok(unfinished);
     }
     if let Some(take_over) = take_over {
         take_over.finish(keeping.as_mut())?;
@@ -190,8 +200,16 @@ impl Plan {
 }
 
 /// Reads batch after batch until there are no more, or nobody takes them.
-fn read_all(store: &Store, shared: &Mutex<Plan>, sink: &mpsc::Sender<Batch>) -> Result<(), FetchError> {
+fn read_all(
+    store: &Store,
+    shared: &Mutex<Plan>,
+    sink: &mpsc::Sender<Batch>,
+    given_up: &CancellationToken,
+) -> Result<(), FetchError> {
     loop {
+        if given_up.is_cancelled() {
+            return Ok(());
+        }
         let due = plan(shared).take();
         let batch = match due {
             Ok(due) if due.is_empty() => return Ok(()),
@@ -221,4 +239,68 @@ fn read(store: &Store, due: &[(u64, ChunkRow)], shared: &Mutex<Plan>) -> Result<
         batch.clear();
     }
     Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use bytes::Bytes;
+    use shoal_protocol::chunk::VerifiedChunk;
+    use shoal_protocol::chunker::MIN_CHUNK_BYTES;
+    use shoal_protocol::manifest::{ContentKind, ManifestBuilder};
+
+    use super::*;
+    use crate::output::{Claims, Leftovers, Shape};
+    use crate::store::StoreConfig;
+
+    /// Far more than what the threads and the queue between them have in hand.
+    const CHUNKS: u32 = 400;
+
+    async fn put(store: &Store) -> Root {
+        let (ingest, mut builder) = (store.ingest(), ManifestBuilder::new(ContentKind::File));
+        for number in 0..CHUNKS {
+            let mut bytes = vec![0; MIN_CHUNK_BYTES as usize];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            let chunk = VerifiedChunk::of(Bytes::from(bytes));
+            builder.push_chunk(chunk.id(), MIN_CHUNK_BYTES).unwrap();
+            ingest.put_chunk(chunk).await.unwrap();
+        }
+        let finished = builder.finish().unwrap();
+        for node in finished.nodes {
+            ingest.put_node(node.id, node.bytes).await.unwrap();
+        }
+        ingest.flush().await.unwrap();
+        finished.root
+    }
+
+    #[test]
+    fn an_export_that_nobody_waits_for_ends_within_a_batch_and_leaves_nothing() {
+        let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let store = Store::open(home.path(), StoreConfig::default()).unwrap();
+        let root = runtime.block_on(put(&store));
+        let (hash, shape) = (root.content_hash(), Shape::File { bytes: root.bytes });
+        let (claims, target) = (Claims::default(), folder.path().join("target"));
+        let output = Output::create(&claims, &target, &hash, shape, false, Leftovers::Remove).unwrap();
+        let written = Availability::new(root.chunks);
+        let unfinished = Unfinished { output, keeping: None, written, take_over: None };
+        let (wrote, batches) = sync_channel(CHUNKS as usize);
+        let (go_on, may_go_on) = sync_channel::<()>(0);
+        let on_bytes = move |_| {
+            wrote.send(()).unwrap();
+            // Once nobody holds it back any more, at once.
+            let _ = may_go_on.recv();
+        };
+        let exporting = store.clone();
+        let task = runtime.spawn(async move { export(&exporting, hash, root, unfinished, on_bytes).await });
+        batches.recv().unwrap();
+        task.abort();
+        assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+        drop(go_on);
+        // Waits for its threads.
+        drop(runtime);
+        assert_eq!(batches.try_iter().count(), 0, "batches were written for nobody");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

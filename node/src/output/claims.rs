@@ -2,31 +2,36 @@
 //! others: so none may be at work where another replaces something, nor beneath.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::OutputError;
 use crate::real_path::real_path;
 
 /// The targets of all outputs that a node has under way.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Claims(Arc<Mutex<Vec<PathBuf>>>);
+pub(crate) struct Claims(Arc<watch::Sender<Vec<PathBuf>>>);
 
 impl Claims {
-    // Held for a few instructions.
-    fn targets(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ready when no output is under way: each has its name, or what was left of it is gone.
+    pub(crate) async fn given_up(&self) {
+        // Cannot fail: the sender is here.
+        let _ = self.0.subscribe().wait_for(Vec::is_empty).await;
     }
 
     /// Claims a target, unless another output is under way there, above it or beneath.
     pub(super) fn claim(&self, target: &Path) -> Result<Claim, OutputError> {
         let real = real_path(target);
-        let mut targets = self.targets();
-        if targets.iter().any(|other| other.starts_with(&real) || real.starts_with(other)) {
-            return Err(OutputError::Busy { path: target.to_owned() });
+        let is_free = self.0.send_if_modified(|targets| {
+            let is_free = !targets.iter().any(|other| other.starts_with(&real) || real.starts_with(other));
+            targets.extend(is_free.then(|| real.clone()));
+            is_free
+        });
+        match is_free {
+            true => Ok(Claim { claims: self.clone(), real }),
+            false => Err(OutputError::Busy { path: target.to_owned() }),
         }
-        targets.push(real.clone());
-        drop(targets);
-        Ok(Claim { claims: self.clone(), real })
     }
 }
 
@@ -39,12 +44,13 @@ pub(super) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.claims.targets().retain(|target| *target != self.real);
+        self.claims.0.send_modify(|targets| targets.retain(|target| *target != self.real));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use shoal_protocol::hash::{ContentHash, NodeId};
 
     use super::super::{Leftovers, Output, Shape};
@@ -58,7 +64,9 @@ mod tests {
             let hash = ContentHash::from_root(NodeId::of(what));
             Output::create(&claims, path, &hash, Shape::File { bytes: 3 }, true, leftovers)
         };
+        assert!(claims.given_up().now_or_never().is_some());
         let first = create(&target, b"a", Leftovers::Remove).unwrap();
+        assert!(claims.given_up().now_or_never().is_none(), "one is under way");
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path(), &link).unwrap();
         for path in [&target, &link.join("target")] {
@@ -77,5 +85,6 @@ mod tests {
         assert!(matches!(create(&target, b"b", Leftovers::Remove), Err(OutputError::Busy { .. })));
         drop(beneath);
         drop(create(&target, b"b", Leftovers::Remove).unwrap());
+        assert!(claims.given_up().now_or_never().is_some());
     }
 }

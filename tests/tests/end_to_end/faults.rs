@@ -96,6 +96,8 @@ fn a_fetch_interrupted_from_the_keyboard_says_how_to_go_on() {
         assert_eq!(ended.status.code(), Some(130), "{stderr}");
         assert!(stderr.contains("fetch"), "it does not say how to go on: {stderr}");
         nothing_at(&output);
+        let names = std::fs::read_dir(cluster.folder()).unwrap().map(|item| item.unwrap().file_name());
+        assert_eq!(names.filter(|name| name.to_string_lossy().contains(".shoal-")).count(), 0);
         let fetched = fetch_and_compare(&alone, &published.link, &output, FetchOptions::default(), &file).await;
         assert!(fetched.fetched_bytes < published.bytes - 4 * MIB, "it began anew");
     });

@@ -5,6 +5,7 @@
 //! would leave them out because it is held, stores or places them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::Vacant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::super::index::Entry;
 use super::super::rows::ObjectId;
 use super::super::shared::Shared;
 use super::read::found_at;
-use super::{FileRow, InPlace};
+use super::{FileNumber, FilePlace, FileRow, InPlace};
 use crate::real_path::real_path;
 
 /// Where something is about to be replaced.
@@ -37,21 +38,51 @@ impl Target {
 
 /// The places where something is about to be replaced, each as often as somebody says so.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Targets(Vec<Target>);
+pub(super) struct Targets {
+    places: Vec<Target>,
+    /// How often somebody has said so.
+    begun: u64,
+}
 
 impl Targets {
     /// Whether the file stays where it is, and looks as its row says.
     pub(super) fn spare(&self, row: &FileRow) -> bool {
         let Some(path) = found_at(row) else { return false };
-        if self.0.is_empty() {
+        if self.places.is_empty() {
             return true;
         }
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        !self.0.iter().any(|target| path.starts_with(&target.named) || real.starts_with(&target.real))
+        !self.places.iter().any(|target| path.starts_with(&target.named) || real.starts_with(&target.real))
+    }
+}
+
+/// Which files can be relied on: they look as they did, and stay where they are.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Reliance {
+    files: HashMap<FileNumber, bool>,
+    /// How often something was about to be replaced by then.
+    begun: u64,
+}
+
+impl Reliance {
+    /// Whether a file can be relied on, if nobody has begun to replace anything since. One that was not looked at cannot.
+    pub(super) fn covers(&self, file: FileNumber, now_begun: u64) -> bool {
+        self.begun == now_begun && self.files.get(&file).copied().unwrap_or(false)
     }
 }
 
 impl InPlace {
+    /// Looks at the files in which chunks lie at `places`.
+    pub(super) fn reliance(&self, places: impl Iterator<Item = FilePlace>) -> Result<Reliance, StoreError> {
+        let targets = self.targets();
+        Ok(Reliance { files: self.spared(places, &targets)?, begun: targets.begun })
+    }
+
+    /// How often something was about to be replaced.
+    pub(super) fn begun(&self) -> u64 {
+        self.state().targets.begun
+    }
+
     /// The places where something is about to be replaced now.
     pub(super) fn targets(&self) -> Targets {
         self.state().targets.clone()
@@ -64,25 +95,34 @@ impl InPlace {
     }
 
     fn doubt_unless(&self, entries: &mut [Entry], targets: &Targets) -> Result<(), StoreError> {
-        let mut spared = HashMap::new();
+        let held = |entry: &Entry| match entry {
+            Entry::InFile(place) if entry.is_held() => Some(*place),
+            _ => None,
+        };
+        let spared = self.spared(entries.iter().filter_map(held), targets)?;
         for entry in entries {
-            let Entry::InFile(place) = *entry else { continue };
-            if !entry.is_held() {
-                continue;
-            }
-            let is_spared = match spared.get(&place.file) {
-                Some(known) => *known,
-                None => {
-                    let is_spared = self.file(place.file)?.is_some_and(|row| targets.spare(&row));
-                    spared.insert(place.file, is_spared);
-                    is_spared
-                }
-            };
-            if !is_spared {
+            if let Some(place) = held(entry)
+                && spared.get(&place.file) != Some(&true)
+            {
                 *entry = Entry::InChangedFile(place);
             }
         }
         Ok(())
+    }
+
+    /// Looks at the files of these places: whether each stays where it is, and looks as its row says.
+    fn spared(
+        &self,
+        places: impl Iterator<Item = FilePlace>,
+        targets: &Targets,
+    ) -> Result<HashMap<FileNumber, bool>, StoreError> {
+        let mut spared = HashMap::new();
+        for FilePlace { file, .. } in places {
+            if let Vacant(unknown) = spared.entry(file) {
+                unknown.insert(self.file(file)?.is_some_and(|row| targets.spare(&row)));
+            }
+        }
+        Ok(spared)
     }
 }
 
@@ -97,7 +137,7 @@ impl Shared {
         // Before the look: what is replaced after it, and not to be replaced any more then, would count as held.
         let targets = self.in_place.targets();
         let mut entries = self.find(ids, hold)?;
-        if !targets.0.is_empty() {
+        if !targets.places.is_empty() {
             self.in_place.doubt_unless(&mut entries, &targets)?;
         }
         Ok(entries)
@@ -108,7 +148,10 @@ impl Store {
     /// Says that an output will replace what is at `target` or beneath it. Blocks.
     pub fn replacing(&self, target: &Path) -> Replacing {
         let (shared, target) = (Arc::clone(self.shared()), Target::at(target));
-        shared.in_place.state().targets.0.push(target.clone());
+        let mut state = shared.in_place.state();
+        state.targets.begun += 1;
+        state.targets.places.push(target.clone());
+        drop(state);
         Replacing { shared, target }
     }
 }
@@ -137,7 +180,7 @@ impl Replacing {
 
 impl Drop for Replacing {
     fn drop(&mut self) {
-        let targets = &mut self.shared.in_place.state().targets.0;
+        let targets = &mut self.shared.in_place.state().targets.places;
         if let Some(at) = targets.iter().position(|target| *target == self.target) {
             targets.swap_remove(at);
         }

@@ -8,6 +8,7 @@
 //! The database is made when the first file comes: who keeps nothing in place pays nothing.
 
 mod doubt;
+mod look;
 mod read;
 mod rows;
 mod write;
@@ -27,9 +28,12 @@ use super::told::Told;
 
 pub use self::doubt::Replacing;
 use self::doubt::Targets;
+use self::look::Looks;
 pub(super) use self::read::Wanted;
 pub use self::rows::{FileNumber, FileStamp};
 pub(super) use self::rows::{FilePlace, FileRow};
+#[cfg(test)]
+pub(super) use self::write::Moves;
 pub use self::write::{InPlaceWriter, KeptChunk, NewFile};
 
 const CHUNKS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("chunks");
@@ -73,6 +77,8 @@ struct State {
     busy: HashMap<FileNumber, usize>,
     /// Where outputs are about to replace what is there.
     targets: Targets,
+    /// What reads find in files that do not look as they did.
+    looks: Looks,
 }
 
 /// What a sweep has removed.
@@ -180,9 +186,11 @@ impl InPlace {
         self.state().gone.contains(&file)
     }
 
-    /// Forgets which files could not be opened, so that each is looked for anew.
+    /// Forgets which files could not be opened, so that each is looked for anew, and what was found in others.
     pub(super) fn look_again(&self) {
-        self.state().gone.clear();
+        let mut state = self.state();
+        state.gone.clear();
+        state.looks = Looks::default();
     }
 
     /// The row of a file. One that is damaged is lost.

@@ -14,7 +14,7 @@ use super::super::ingest::Added;
 use super::super::rows::{ObjectId, Soundness};
 use super::super::shared::Shared;
 use super::super::usage::disk_bytes;
-use super::doubt::Targets;
+use super::doubt::Reliance;
 use super::{CHUNKS, FILES, FileNumber, FilePlace, FileRow, FileStamp};
 
 /// What a row may take on the disk until it is durable: a page, copied, and one above it.
@@ -92,6 +92,7 @@ impl InPlaceWriter {
             (number, FileRow { is_growing, stamp, chunks: 0, chunk_bytes: 0, path, becomes })
         });
         state.gone.remove(&number);
+        state.looks.end(number);
         if self.files.insert(number, row).is_none() {
             *state.busy.entry(number).or_default() += 1;
         }
@@ -102,7 +103,7 @@ impl InPlaceWriter {
     /// they are.
     ///
     /// # Errors
-    /// The disk's. Nothing has been placed then.
+    /// The disk's. What has been placed by then stays so.
     pub fn keep(&mut self, chunks: &[KeptChunk]) -> Result<(), StoreError> {
         let ids = || chunks.iter().map(|chunk| chunk.id.as_bytes());
         // Their rows take room as well, if only in a database of their own. It is asked for before the collector, which
@@ -113,26 +114,58 @@ impl InPlaceWriter {
             0 => None,
             _ => Some(self.shared.room((rows * ROW_PAGES_BYTES).min(database_bytes + rows * ROW_BYTES), 0)?),
         };
+        let reliance = self.look(chunks)?;
+        let holds = Arc::clone(&self.shared.holds);
+        // Until the rows are there the collector decides nothing.
+        let looking = holds.looking();
+        let moving = self.place(chunks, &reliance, Moves::Left)?;
+        drop(looking);
+        if moving.is_empty() {
+            return Ok(());
+        }
+        // Nor does anybody else find out where they lie: whoever has found one of them holds it where it is then.
+        let _deciding = holds.deciding();
+        self.place(&moving, &reliance, Moves::Made).map(drop)
+    }
+
+    /// Looks at the files of others in which the chunks lie, before anybody is kept waiting: one may be on a disk that
+    /// hangs.
+    pub(in crate::store) fn look(&self, chunks: &[KeptChunk]) -> Result<Reliance, StoreError> {
+        let in_place = &self.shared.in_place;
+        let places = in_place.places(chunks.iter().map(|chunk| chunk.id.as_bytes()))?;
+        let others = places.into_iter().zip(chunks).filter_map(|(place, chunk)| {
+            place.filter(|place| place.soundness == Soundness::Sound && place.file != chunk.file)
+        });
+        in_place.reliance(others)
+    }
+
+    /// Places chunks; gives back those that lie elsewhere and are left there for now. Only under
+    /// [`Holds::looking`](super::super::holds::Holds::looking), or under
+    /// [`deciding`](super::super::holds::Holds::deciding) if chunks are to move.
+    pub(in crate::store) fn place(
+        &mut self,
+        chunks: &[KeptChunk],
+        reliance: &Reliance,
+        moves: Moves,
+    ) -> Result<Vec<KeptChunk>, StoreError> {
         let (in_place, holds) = (&self.shared.in_place, &self.shared.holds);
-        // Until the rows are there the collector decides nothing. Of a chunk that may move, nobody else finds out where
-        // it lies either: whoever has found it holds it where it is then.
-        let may_move = in_place.places(ids())?.iter().any(Option::is_some);
-        let _deciding = may_move.then(|| holds.deciding());
-        let _looking = (!may_move).then(|| holds.looking());
-        let held = self.shared.segment_entries(ids())?;
+        let held = self.shared.segment_entries(chunks.iter().map(|chunk| chunk.id.as_bytes()))?;
         self.hold.add_held(&held);
         let mut due: Vec<&KeptChunk> =
             chunks.iter().zip(held).filter(|(_, entry)| !entry.is_held()).map(|(chunk, _)| chunk).collect();
         if due.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         // Neighbours in the table share pages.
         due.sort_unstable_by_key(|chunk| *chunk.id.as_bytes());
-        let Placed { files, added, moved } = in_place.write(|transaction| {
-            let mut placing = Placing::new(transaction, &self.files, in_place.targets())?;
+        let Placed { files, added, moved, left } = in_place.write(|transaction| {
+            let begun = in_place.begun();
+            let reliable = |file| reliance.covers(file, begun);
+            let mut placing = Placing::new(transaction, &self.files)?;
             for chunk in &due {
-                let (file, offset) = placing.place(chunk)?;
-                self.hold.add_in_file(file, offset);
+                if let Some((file, offset)) = placing.place(chunk, &reliable, moves)? {
+                    self.hold.add_in_file(file, offset);
+                }
             }
             placing.finish()
         })?;
@@ -145,7 +178,7 @@ impl InPlaceWriter {
         }
         self.added.chunks += added.chunks;
         self.added.bytes += added.bytes;
-        Ok(())
+        Ok(left)
     }
 
     /// Notes that files are whole now, under the names that they were to have; durable on return. Of one that has
@@ -221,9 +254,6 @@ struct Placing<'t> {
     table: Table<'t, u32, &'static [u8]>,
     /// Rows of files as they are to be; `None` for one whose row is lost.
     rows: BTreeMap<FileNumber, Option<FileRow>>,
-    /// Whether files of others can be relied on.
-    reliable: HashMap<FileNumber, bool>,
-    targets: Targets,
     placed: Placed,
 }
 
@@ -236,14 +266,21 @@ struct Placed {
     added: Added,
     /// Where chunks lay before, and where they lie now.
     moved: Vec<((FileNumber, u64), (FileNumber, u64))>,
+    /// What is still to move.
+    left: Vec<KeptChunk>,
+}
+
+/// What becomes of chunks that lie in other files, which are not to be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Moves {
+    /// They are left where they are.
+    Left,
+    /// They move.
+    Made,
 }
 
 impl<'t> Placing<'t> {
-    fn new(
-        transaction: &'t WriteTransaction,
-        own: &BTreeMap<FileNumber, FileRow>,
-        targets: Targets,
-    ) -> Result<Self, Trouble> {
+    fn new(transaction: &'t WriteTransaction, own: &BTreeMap<FileNumber, FileRow>) -> Result<Self, Trouble> {
         let (chunks, table) = (transaction.open_table(CHUNKS)?, transaction.open_table(FILES)?);
         let mut rows = BTreeMap::new();
         for (number, row) in own {
@@ -252,21 +289,28 @@ impl<'t> Placing<'t> {
             let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
             rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
         }
-        Ok(Self { chunks, table, rows, reliable: HashMap::new(), targets, placed: Placed::default() })
+        Ok(Self { chunks, table, rows, placed: Placed::default() })
     }
 
-    /// Places a chunk; says where it lies then.
-    fn place(&mut self, chunk: &KeptChunk) -> Result<(FileNumber, u64), Trouble> {
+    /// Places a chunk; says where it lies then, unless it is left.
+    fn place(
+        &mut self,
+        chunk: &KeptChunk,
+        reliable: &impl Fn(FileNumber) -> bool,
+        moves: Moves,
+    ) -> Result<Option<(FileNumber, u64)>, Trouble> {
         let id = chunk.id.as_bytes();
         let KeptChunk { file, offset, len, .. } = *chunk;
         let place = FilePlace { file, offset, len, soundness: Soundness::Sound };
         let before = self.chunks.get(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
         match before {
             // One that stands several times in a file is there wherever it lies.
-            Some(before) if before.soundness == Soundness::Sound => {
-                if before.file == file || self.is_reliable(before.file)? {
-                    return Ok((before.file, before.offset));
-                }
+            Some(before) if before.soundness == Soundness::Sound && (before.file == file || reliable(before.file)) => {
+                return Ok(Some((before.file, before.offset)));
+            }
+            Some(_) if moves == Moves::Left => {
+                self.placed.left.push(*chunk);
+                return Ok(None);
             }
             Some(_) => {}
             None => {
@@ -280,7 +324,7 @@ impl<'t> Placing<'t> {
         }
         self.count(file, len, true)?;
         self.chunks.insert(id, &place.encode(id))?;
-        Ok((file, offset))
+        Ok(Some((file, offset)))
     }
 
     fn row(&mut self, number: FileNumber) -> Result<Option<&mut FileRow>, Trouble> {
@@ -289,17 +333,6 @@ impl<'t> Placing<'t> {
             self.rows.insert(number, row);
         }
         Ok(self.rows.get_mut(&number).and_then(Option::as_mut))
-    }
-
-    /// Whether a file can be relied on: it looks as it did, and stays where it is.
-    fn is_reliable(&mut self, number: FileNumber) -> Result<bool, Trouble> {
-        if let Some(known) = self.reliable.get(&number) {
-            return Ok(*known);
-        }
-        let row = self.row(number)?.cloned();
-        let reliable = row.is_some_and(|row| self.targets.spare(&row));
-        self.reliable.insert(number, reliable);
-        Ok(reliable)
     }
 
     fn count(&mut self, number: FileNumber, len: u32, more: bool) -> Result<(), Trouble> {
@@ -332,7 +365,7 @@ pub(super) fn remove<'a>(
     transaction: &WriteTransaction,
     dead: impl IntoIterator<Item = &'a ObjectId>,
 ) -> Result<u64, Trouble> {
-    let mut placing = Placing::new(transaction, &BTreeMap::new(), Targets::default())?;
+    let mut placing = Placing::new(transaction, &BTreeMap::new())?;
     for id in dead {
         let place = placing.chunks.remove(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
         if let Some(place) = place {

@@ -10,6 +10,7 @@ mod faults;
 mod full;
 mod in_place;
 mod life;
+mod looks;
 mod losses;
 mod model;
 mod quota;

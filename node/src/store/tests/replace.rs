@@ -5,6 +5,7 @@ use std::fs;
 use shoal_protocol::hash::ChunkId;
 
 use super::super::Effort;
+use super::super::in_place::Moves;
 use super::in_place::UserFile;
 use super::*;
 
@@ -122,4 +123,51 @@ fn who_has_found_a_chunk_keeps_it_though_it_moves_to_another_file() {
     drop(hold);
     wait(store.collect(Effort::Thorough, false)).unwrap();
     assert_eq!(store.holds_chunks(&ids).unwrap(), [false; 10]);
+}
+
+#[test]
+fn nothing_moves_while_others_may_find_out_where_it_lies() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (file, other) = (UserFile::make(files.path(), "a", 66, 10), files.path().join("b"));
+    fs::copy(&file.path, &other).unwrap();
+    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let mut writer = store.in_place_writer();
+    let number = other.add(&mut writer, None);
+    let kept = other.kept(number);
+    let reliance = writer.look(&kept).unwrap();
+    // After the look, so that nothing is known of that file.
+    file.place(&store);
+    let looking = store.shared().holds.looking();
+    let left = writer.place(&kept, &reliance, Moves::Left).unwrap();
+    drop(looking);
+    assert_eq!(left.len(), 10);
+    assert_eq!(writer.lie_there(&kept).unwrap(), [false; 10]);
+    let deciding = store.shared().holds.deciding();
+    assert!(writer.place(&left, &reliance, Moves::Made).unwrap().is_empty());
+    drop(deciding);
+    assert_eq!(writer.lie_there(&kept).unwrap(), [true; 10]);
+    assert_holds(&store, &file.chunks);
+}
+
+#[test]
+fn what_was_looked_at_before_something_is_about_to_be_replaced_is_not_relied_on() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (file, other) = (UserFile::make(files.path(), "a", 67, 10), files.path().join("b"));
+    file.place(&store);
+    fs::copy(&file.path, &other).unwrap();
+    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let mut writer = store.in_place_writer();
+    let number = other.add(&mut writer, None);
+    let kept = other.kept(number);
+    let reliance = writer.look(&kept).unwrap();
+    assert!(writer.place(&kept, &reliance, Moves::Left).unwrap().is_empty(), "they are held there");
+    let replacing = store.replacing(&file.path);
+    assert_eq!(writer.place(&kept, &reliance, Moves::Left).unwrap().len(), 10);
+    writer.keep(&kept).unwrap();
+    assert_eq!(writer.lie_there(&kept).unwrap(), [true; 10]);
+    drop(replacing);
+    fs::remove_file(&file.path).unwrap();
+    assert_holds(&store, &file.chunks);
 }
