@@ -8,7 +8,6 @@
 //! The database is made when the first file comes: who keeps nothing in place pays nothing.
 
 mod doubt;
-mod look;
 mod read;
 mod rows;
 mod write;
@@ -28,7 +27,6 @@ use super::told::Told;
 
 pub use self::doubt::Replacing;
 use self::doubt::Targets;
-use self::look::Looks;
 pub(super) use self::read::Wanted;
 pub use self::rows::{FileNumber, FileStamp};
 pub(super) use self::rows::{FilePlace, FileRow};
@@ -77,8 +75,6 @@ struct State {
     busy: HashMap<FileNumber, usize>,
     /// Where outputs are about to replace what is there.
     targets: Targets,
-    /// What reads find in files that do not look as they did.
-    looks: Looks,
 }
 
 /// What a sweep has removed.
@@ -186,11 +182,9 @@ impl InPlace {
         self.state().gone.contains(&file)
     }
 
-    /// Forgets which files could not be opened, so that each is looked for anew, and what was found in others.
+    /// Forgets which files could not be opened, so that each is looked for anew.
     pub(super) fn look_again(&self) {
-        let mut state = self.state();
-        state.gone.clear();
-        state.looks = Looks::default();
+        self.state().gone.clear();
     }
 
     /// The row of a file. One that is damaged is lost.

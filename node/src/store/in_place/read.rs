@@ -34,8 +34,6 @@ struct Opened {
     file: File,
     path: PathBuf,
     row: FileRow,
-    /// How it looked when it was opened.
-    stamp: FileStamp,
 }
 
 impl InPlace {
@@ -66,12 +64,6 @@ impl InPlace {
         if let Err(error) = self.mark(&damaged, Soundness::Damaged) {
             tracing::warn!(%error, "could not note damage");
         }
-        if opened.is_doubted() {
-            let is_found = results.iter().all(|(_, read)| read.is_ok());
-            let now = opened.file.metadata().ok().map(|meta| FileStamp::of(&meta));
-            let now = now.filter(|now| is_found && *now == opened.stamp);
-            self.looked(number, &opened.row, now, wanted.iter().map(|wanted| wanted.place.offset));
-        }
         results
     }
 
@@ -81,24 +73,24 @@ impl InPlace {
             self.state().gone.insert(number);
             return Err(ReadError::Damaged { what: String::new(), file: self.path.clone(), detail });
         };
-        let mut candidate: Option<(File, PathBuf, FileStamp)> = None;
+        let mut candidate: Option<(File, PathBuf)> = None;
         let mut failure = None;
         for path in row.paths() {
             match open(path) {
                 Ok((file, stamp)) if stamp.is_same_file(&row.stamp) => {
-                    candidate = Some((file, path.to_owned(), stamp));
+                    candidate = Some((file, path.to_owned()));
                     break;
                 }
-                Ok((file, stamp)) => drop(candidate.get_or_insert_with(|| (file, path.to_owned(), stamp))),
+                Ok((file, _)) => drop(candidate.get_or_insert_with(|| (file, path.to_owned()))),
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
         let mut state = self.state();
         match candidate {
-            Some((file, path, stamp)) => {
+            Some((file, path)) => {
                 state.gone.remove(&number);
                 drop(state);
-                Ok(Opened { file, path, row, stamp })
+                Ok(Opened { file, path, row })
             }
             None => {
                 if state.gone.insert(number) {
@@ -115,11 +107,6 @@ impl InPlace {
 }
 
 impl Opened {
-    /// Whether it does not look as it did. What is still being written never does.
-    fn is_doubted(&self) -> bool {
-        !self.row.is_growing && self.stamp != self.row.stamp
-    }
-
     /// The chunk, or in words why it is not there.
     fn read(&self, id: &ObjectId, place: &FilePlace) -> Result<Bytes, String> {
         let len = place.len as usize;

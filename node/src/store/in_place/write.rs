@@ -92,7 +92,6 @@ impl InPlaceWriter {
             (number, FileRow { is_growing, stamp, chunks: 0, chunk_bytes: 0, path, becomes })
         });
         state.gone.remove(&number);
-        state.looks.end(number);
         if self.files.insert(number, row).is_none() {
             *state.busy.entry(number).or_default() += 1;
         }

@@ -160,7 +160,7 @@ fn replace(path: &Path) {
     fs::rename(other, path).unwrap();
 }
 
-pub(super) fn flip(path: &Path) {
+fn flip(path: &Path) {
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 0).unwrap();

@@ -10,7 +10,6 @@ mod faults;
 mod full;
 mod in_place;
 mod life;
-mod looks;
 mod losses;
 mod model;
 mod quota;
