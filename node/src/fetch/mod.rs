@@ -148,7 +148,7 @@ impl Fetching {
             let record = tokio::task::spawn_blocking(move || store.manifest(&hash));
             record.await.map_err(|_| FetchError::Broken)??
         };
-        let was_whole = job.record.as_ref().is_some_and(|record| record.state == ContentState::Complete);
+        let was_whole = job.record.as_ref().is_some_and(|record| record.state.was_whole());
         let ran = Coordinator::new(self, job, seed()).run().await;
         if let Err(FetchError::Malformed { .. }) = &ran {
             self.store.remove_manifest(job.hash).await?;

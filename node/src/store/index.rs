@@ -25,6 +25,15 @@ const SEGMENTS: TableDefinition<u32, &[u8; SEGMENT_ROW_BYTES]> = TableDefinition
 /// Rows looked at in one transaction by what goes through all of them.
 const ROWS_AT_ONCE: usize = 4096;
 
+/// Which of two copies of an object is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// The one that is taken in.
+    Later,
+    /// The one that is known, if that is sound.
+    Known,
+}
+
 /// What the index says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -142,8 +151,8 @@ impl Index {
     }
 
     /// Takes in groups, in the order in which their segments have them. Groups that it has already are passed over,
-    /// so that replaying and indexing may meet.
-    pub(super) fn add(&self, groups: &[Indexed], durability: Durability) -> Result<(), StoreError> {
+    /// so that replaying and indexing may meet. `stays`: where an object is found that is known already.
+    pub(super) fn add(&self, groups: &[Indexed], stays: Stays, durability: Durability) -> Result<(), StoreError> {
         self.database.write(durability, |transaction| {
             let mut objects = transaction.open_table(OBJECTS)?;
             let mut segments = transaction.open_table(SEGMENTS)?;
@@ -165,7 +174,13 @@ impl Index {
             // is stable, so of two copies of an object the later one stays.
             rows.sort_by_key(|(id, _)| *id);
             for (id, row) in rows {
-                objects.insert(&id, &row.encode(&id))?;
+                let is_known = stays == Stays::Known
+                    && objects.get(&id)?.is_some_and(|value| {
+                        IndexRow::decode(&id, value.value()).is_ok_and(|known| known.soundness == Soundness::Sound)
+                    });
+                if !is_known {
+                    objects.insert(&id, &row.encode(&id))?;
+                }
             }
             Ok(())
         })

@@ -124,7 +124,10 @@ impl ManifestRecord {
         let state = match (version, state) {
             (RECORD_VERSION | DAMAGED_RECORD_VERSION, 0) => ContentState::Fetching,
             (DAMAGED_RECORD_VERSION, 2) => ContentState::Damaged,
-            (RECORD_VERSION | DAMAGED_RECORD_VERSION, _) => ContentState::Complete,
+            (RECORD_VERSION | DAMAGED_RECORD_VERSION, 1) => ContentState::Complete,
+            (RECORD_VERSION | DAMAGED_RECORD_VERSION, _) => {
+                return Err(Trouble::Row("a manifest's record has a state that is none"));
+            }
             _ => return Err(Trouble::Version(version.into())),
         };
         let mut numbers = [0; 5];

@@ -12,7 +12,7 @@ use redb::Durability;
 use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
-use super::index::{Index, Indexed};
+use super::index::{Index, Indexed, Stays};
 use super::rows::{Directory, SegmentRow, SegmentState};
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
@@ -126,13 +126,18 @@ fn note_missing(index: &Index, segments: &Segments) -> Result<(), StoreError> {
 pub(super) fn replay(index: &Index, segments: &Segments, durability: Durability) -> Result<u64, StoreError> {
     let mut replayed = 0;
     for segment in segments.all() {
-        replayed += replay_segment(index, &segment, durability)?;
+        replayed += replay_segment(index, &segment, Stays::Later, durability)?;
     }
     Ok(replayed)
 }
 
-/// The same with the groups of one segment.
-pub(super) fn replay_segment(index: &Index, segment: &Segment, durability: Durability) -> Result<u64, StoreError> {
+/// The same with the groups of one segment. `stays`: which copy of an object is found from then on.
+pub(super) fn replay_segment(
+    index: &Index,
+    segment: &Segment,
+    stays: Stays,
+    durability: Durability,
+) -> Result<u64, StoreError> {
     let SegmentRow { groups: from, mut stream_bytes, state, .. } = index.segment(segment.number())?;
     if state != SegmentState::Open {
         return Ok(0);
@@ -162,6 +167,6 @@ pub(super) fn replay_segment(index: &Index, segment: &Segment, durability: Durab
             next += 1;
             groups.push(Indexed { segment: segment.number(), group, directory });
         }
-        index.add(&groups, durability)?;
+        index.add(&groups, stays, durability)?;
     }
 }

@@ -16,7 +16,7 @@ use super::error::{ReadError, StoreError};
 use super::gc::Collector;
 use super::holds::{Hold, Holds};
 use super::in_place::InPlace;
-use super::index::{Entry, Index, Indexed, Moving};
+use super::index::{Entry, Index, Indexed, Moving, Stays};
 use super::intake::Intake;
 use super::lock::HomeLock;
 use super::losses::Losses;
@@ -127,7 +127,7 @@ impl Shared {
 
     /// Takes a written group, for which there was `room`, into the index.
     pub(super) fn index_group(&self, indexed: &Indexed, durability: Durability, room: Room) -> Result<(), StoreError> {
-        let added = self.with_index(|index| index.add(std::slice::from_ref(indexed), durability));
+        let added = self.with_index(|index| index.add(std::slice::from_ref(indexed), Stays::Later, durability));
         drop(room);
         added?;
         if matches!(durability, Durability::Immediate) {
@@ -179,6 +179,7 @@ impl Shared {
         for number in self.catalog.unread() {
             if let Err(error) = self.look_again_into(number) {
                 tracing::warn!(%error, segment = number.0, "a segment still cannot be looked into");
+                self.catalog.still_unread(number, error);
             }
         }
     }
@@ -187,16 +188,24 @@ impl Shared {
         let (segment, looked) = (self.segments.segment(number)?, self.catalog.looked(number));
         // A fault of the disk has closed the handle, or had it opened over pages in memory.
         let sync_failed = segment.reopen()?;
-        let records = segment.records(looked)?;
-        // First, or contents would be known of whose chunks the index knows nothing.
-        self.with_index(|index| recovery::replay_segment(index, &segment, Durability::None))?;
+        let (records, are_damaged) = match segment.records(looked) {
+            // As at a start: to look again would help nobody.
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "whether it has records of contents cannot be told");
+                (Vec::new(), true)
+            }
+            records => (records?, false),
+        };
+        // First, or contents would be known of whose chunks the index knows nothing. What was put again meanwhile stays
+        // where it is: that copy was looked at last, and whoever put it holds it there.
+        self.with_index(|index| recovery::replay_segment(index, &segment, Stays::Known, Durability::None))?;
         let (head, row) = (segment.head()?, self.with_index(|index| index.segment(number))?);
         let is_open = row.state == SegmentState::Open;
         if is_open && head.groups != row.groups {
             return Err(StoreError::damaged(segment.path(), "not all of its groups can be read"));
         }
         self.catalog.add_unread(number, records);
-        if is_open && !sync_failed && !segment.is_frozen()? {
+        if is_open && !are_damaged && !sync_failed && !segment.is_frozen()? {
             self.segments.admit(Appender { segment, head });
         }
         Ok(())
@@ -310,6 +319,9 @@ impl Shared {
         if wrong.is_none()
             && let Err(error) = self.index.check_rows()
         {
+            if !error.is_damage() {
+                return Err(error);
+            }
             self.index.renew()?;
             wrong = Some(error);
         }

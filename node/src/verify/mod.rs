@@ -106,26 +106,26 @@ impl Follower for OfContent<'_> {
     }
 }
 
-/// What is not held of contents that need it.
-#[derive(Default)]
-struct Needed {
+/// What of the lost objects contents need.
+struct Needed<'a> {
+    lost: &'a HashSet<[u8; 32]>,
     ids: HashSet<[u8; 32]>,
     /// What they need below a damaged node cannot be told.
     is_unsure: bool,
 }
 
-impl Follower for Needed {
+impl Follower for Needed<'_> {
     fn read(&mut self, _: u64, _: u64) -> bool {
         true
     }
 
     fn damaged(&mut self, id: [u8; 32], _: ReadError) {
-        self.ids.insert(id);
+        self.missing(id, "");
         self.is_unsure = true;
     }
 
     fn missing(&mut self, id: [u8; 32], _: &str) {
-        self.ids.insert(id);
+        self.ids.extend(self.lost.get(&id));
     }
 }
 
@@ -251,7 +251,7 @@ fn mended(store: &Store, ids: &[[u8; 32]], contents: &[ManifestRecord]) -> Resul
     if lost.is_empty() {
         return Ok(mended);
     }
-    let mut needed = Needed::default();
+    let mut needed = Needed { lost: &lost, ids: HashSet::new(), is_unsure: false };
     for ManifestRecord { hash, .. } in contents {
         let walked = Walk { store, hash: *hash, deep: false, follower: &mut needed }.run();
         walked.map_err(|error| FetchError::manifest(*hash, error))?;

@@ -126,6 +126,11 @@ impl Catalog {
         self.recents.state().unread.remove(&segment);
     }
 
+    /// Notes why a segment still cannot be looked into.
+    pub(in crate::store) fn still_unread(&self, segment: SegmentNumber, error: StoreError) {
+        self.recents.state().unread.insert(segment, error);
+    }
+
     /// The group of a segment from which on records may be missing here.
     pub(in crate::store) fn looked(&self, segment: SegmentNumber) -> u64 {
         self.recents.looked(segment)

@@ -86,7 +86,8 @@ impl Marker<'_> {
         let mut present = Vec::with_capacity(batch.len());
         for (id, entry) in batch.iter().zip(entries) {
             match entry {
-                Entry::Absent if record.state == ContentState::Fetching => {}
+                // What lay below it cannot be told any more, unless it is fetched again.
+                Entry::Absent if record.state != ContentState::Complete => {}
                 Entry::Absent => {
                     let reason = "a node of its manifest is missing".to_owned();
                     return Err(StoreError::Unsure { hash: record.hash, reason });

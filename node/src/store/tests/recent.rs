@@ -277,6 +277,26 @@ fn a_segment_that_can_be_read_again_is_looked_into_by_the_next_collection() {
     });
 }
 
+#[test]
+fn what_was_put_again_while_a_segment_could_not_be_looked_into_stays_where_it_was_put() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_steady(home.path());
+    let sample = Sample::random(&mut random(11), 2);
+    let ingest = store.ingest();
+    sample.put(&store, &ingest);
+    drop(ingest);
+    let image = as_a_kill_leaves(store, home.path());
+    with_two_failing_reads(image.path(), |store, _, _| {
+        let ingest = store.ingest();
+        sample.put(&store, &ingest);
+        // The publish is not over: nothing but its hold keeps what it has put.
+        wait(store.collect(Effort::Thorough, false)).unwrap();
+        wait(ingest.record(sample.record(ContentState::Complete))).unwrap();
+        wait(store.collect(Effort::Thorough, false)).unwrap();
+        sample.assert_whole(&store);
+    });
+}
+
 const LOOKED: redb::TableDefinition<'_, u32, &[u8; 12]> = redb::TableDefinition::new("segments");
 
 /// Overwrites what the catalog of a closed home says of how far it has looked into segments, in the first of the two
