@@ -36,7 +36,8 @@ const IDENTITY_FILE: &str = "identity";
 const OFFLINE_LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 /// When a requester that found all places taken may try again.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
-/// How long a node that stops waits for outputs to remove what was written of them. Only a disk that hangs takes so long.
+/// How long a node that stops waits for outputs to remove what was written of them, or, where they are kept, to make it
+/// durable.
 const OUTPUT_DEADLINE: Duration = Duration::from_secs(10);
 /// Threads that an operation keeps as long as it lasts, at most, and one more that it needs now and then to go on: a
 /// publish has 8 that cut and hash; a fetch has 5 that read and write its output.
@@ -278,7 +279,7 @@ impl Node {
             let _ = task.await;
         }
         if tokio::time::timeout(OUTPUT_DEADLINE, self.inner.fetching.claims.given_up()).await.is_err() {
-            tracing::warn!("an output that was being written may leave something behind");
+            tracing::warn!("an output is still being written to the disk: what was not, the next fetch of it writes");
         }
         self.inner.network.shutdown().await;
         self.inner.store.close().await.map_err(|error| Failure::from_error(error.failure_kind(), &error))

@@ -65,9 +65,14 @@ pub(in crate::store) struct Reliance {
 }
 
 impl Reliance {
+    /// Whether nobody has begun to replace anything since.
+    pub(super) fn is_of(&self, now_begun: u64) -> bool {
+        self.begun == now_begun
+    }
+
     /// Whether a file can be relied on, if nobody has begun to replace anything since. One that was not looked at cannot.
     pub(super) fn covers(&self, file: FileNumber, now_begun: u64) -> bool {
-        self.begun == now_begun && self.files.get(&file).copied().unwrap_or(false)
+        self.is_of(now_begun) && self.files.get(&file).copied().unwrap_or(false)
     }
 }
 

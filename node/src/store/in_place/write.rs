@@ -17,6 +17,8 @@ use super::super::usage::disk_bytes;
 use super::doubt::Reliance;
 use super::{CHUNKS, FILES, FileNumber, FilePlace, FileRow, FileStamp};
 
+/// How often the files of others are looked at while outputs begin to replace something in between.
+const LOOKS: usize = 8;
 /// What a row may take on the disk until it is durable: a page, copied, and one above it.
 const ROW_PAGES_BYTES: u64 = 2 * 4096;
 /// What a row takes in the end, generously.
@@ -117,14 +119,19 @@ impl InPlaceWriter {
         let holds = Arc::clone(&self.shared.holds);
         // Until the rows are there the collector decides nothing.
         let looking = holds.looking();
-        let moving = self.place(chunks, &reliance, Moves::Left)?;
+        let mut moving = self.place(chunks, &reliance, Moves::Left)?;
         drop(looking);
-        if moving.is_empty() {
-            return Ok(());
+        for look in 1..=LOOKS {
+            if moving.is_empty() {
+                break;
+            }
+            let reliance = self.look(&moving)?;
+            // Nor does anybody else find out where they lie: whoever has found one of them holds it where it is then.
+            let _deciding = holds.deciding();
+            let moves = if look < LOOKS { Moves::IfSure } else { Moves::Made };
+            moving = self.place(&moving, &reliance, moves)?;
         }
-        // Nor does anybody else find out where they lie: whoever has found one of them holds it where it is then.
-        let _deciding = holds.deciding();
-        self.place(&moving, &reliance, Moves::Made).map(drop)
+        Ok(())
     }
 
     /// Looks at the files of others in which the chunks lie, before anybody is kept waiting: one may be on a disk that
@@ -160,6 +167,7 @@ impl InPlaceWriter {
         let Placed { files, added, moved, left } = in_place.write(|transaction| {
             let begun = in_place.begun();
             let reliable = |file| reliance.covers(file, begun);
+            let moves = if moves == Moves::IfSure && !reliance.is_of(begun) { Moves::Left } else { moves };
             let mut placing = Placing::new(transaction, &self.files)?;
             for chunk in &due {
                 if let Some((file, offset)) = placing.place(chunk, &reliable, moves)? {
@@ -249,6 +257,8 @@ impl Drop for InPlaceWriter {
 
 /// Placing chunks within one transaction.
 struct Placing<'t> {
+    /// The files of whoever places.
+    own: &'t BTreeMap<FileNumber, FileRow>,
     chunks: Table<'t, &'static ObjectId, &'static [u8; 24]>,
     table: Table<'t, u32, &'static [u8]>,
     /// Rows of files as they are to be; `None` for one whose row is lost.
@@ -274,12 +284,15 @@ struct Placed {
 pub(in crate::store) enum Moves {
     /// They are left where they are.
     Left,
+    /// They move, unless something else is about to be replaced since the look: a file may have lost its standing by that,
+    /// and no other.
+    IfSure,
     /// They move.
     Made,
 }
 
 impl<'t> Placing<'t> {
-    fn new(transaction: &'t WriteTransaction, own: &BTreeMap<FileNumber, FileRow>) -> Result<Self, Trouble> {
+    fn new(transaction: &'t WriteTransaction, own: &'t BTreeMap<FileNumber, FileRow>) -> Result<Self, Trouble> {
         let (chunks, table) = (transaction.open_table(CHUNKS)?, transaction.open_table(FILES)?);
         let mut rows = BTreeMap::new();
         for (number, row) in own {
@@ -288,7 +301,7 @@ impl<'t> Placing<'t> {
             let (chunks, chunk_bytes) = known.map_or((0, 0), |known| (known.chunks, known.chunk_bytes));
             rows.insert(*number, Some(FileRow { chunks, chunk_bytes, ..row.clone() }));
         }
-        Ok(Self { chunks, table, rows, placed: Placed::default() })
+        Ok(Self { own, chunks, table, rows, placed: Placed::default() })
     }
 
     /// Places a chunk; says where it lies then, unless it is left.
@@ -303,9 +316,11 @@ impl<'t> Placing<'t> {
         let place = FilePlace { file, offset, len, soundness: Soundness::Sound };
         let before = self.chunks.get(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
         match before {
-            // One that stands several times in a file is there wherever it lies.
-            Some(before) if before.soundness == Soundness::Sound && (before.file == file || reliable(before.file)) => {
-                return Ok(Some((before.file, before.offset)));
+            // One that stands several times in what is being placed is there wherever it lies.
+            Some(FilePlace { file, offset, soundness: Soundness::Sound, .. })
+                if self.own.contains_key(&file) || reliable(file) =>
+            {
+                return Ok(Some((file, offset)));
             }
             Some(_) if moves == Moves::Left => {
                 self.placed.left.push(*chunk);
@@ -364,7 +379,8 @@ pub(super) fn remove<'a>(
     transaction: &WriteTransaction,
     dead: impl IntoIterator<Item = &'a ObjectId>,
 ) -> Result<u64, Trouble> {
-    let mut placing = Placing::new(transaction, &BTreeMap::new())?;
+    let nobodys = BTreeMap::new();
+    let mut placing = Placing::new(transaction, &nobodys)?;
     for id in dead {
         let place = placing.chunks.remove(id)?.and_then(|value| FilePlace::decode(id, value.value()).ok());
         if let Some(place) = place {

@@ -171,3 +171,38 @@ fn what_was_looked_at_before_something_is_about_to_be_replaced_is_not_relied_on(
     fs::remove_file(&file.path).unwrap();
     assert_holds(&store, &file.chunks);
 }
+
+#[test]
+fn a_file_keeps_its_chunks_when_another_is_about_to_be_replaced() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (file, other) = (UserFile::make(files.path(), "a", 68, 10), files.path().join("b"));
+    file.place(&store);
+    fs::copy(&file.path, &other).unwrap();
+    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let mut writer = store.in_place_writer();
+    let number = other.add(&mut writer, None);
+    let kept = other.kept(number);
+    let reliance = writer.look(&kept).unwrap();
+    let _replacing = store.replacing(&other.path);
+    assert_eq!(writer.place(&kept, &reliance, Moves::IfSure).unwrap().len(), 10, "nobody knows any more");
+    writer.keep(&kept).unwrap();
+    assert_eq!(writer.lie_there(&kept).unwrap(), [false; 10]);
+    assert_holds(&store, &file.chunks);
+}
+
+#[test]
+fn what_stands_in_two_files_of_one_group_is_placed_once() {
+    let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(home.path());
+    let (file, other) = (UserFile::make(files.path(), "a", 69, 10), files.path().join("b"));
+    fs::copy(&file.path, &other).unwrap();
+    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let mut writer = store.in_place_writer();
+    let numbers = [&file, &other].map(|file| file.add(&mut writer, None));
+    let both: Vec<_> = file.kept(numbers[0]).into_iter().chain(other.kept(numbers[1])).collect();
+    let reliance = writer.look(&both).unwrap();
+    assert!(writer.place(&both, &reliance, Moves::Left).unwrap().is_empty(), "nothing moves");
+    assert_eq!(writer.lie_there(&both[..10]).unwrap(), [true; 10]);
+    assert_eq!(writer.added().chunks, 10);
+}
