@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::super::backend::FileCall;
+use super::super::index::{Entry, Indexed, Stays};
+use super::super::rows::SegmentNumber;
 use super::super::{CATALOG_FILE, ContentState, Effort, INDEX_FILE, Removal, SEGMENTS_FOLDER};
 use super::content::Sample;
 use super::*;
@@ -278,23 +280,26 @@ fn a_segment_that_can_be_read_again_is_looked_into_by_the_next_collection() {
 }
 
 #[test]
-fn what_was_put_again_while_a_segment_could_not_be_looked_into_stays_where_it_was_put() {
-    let home = tempfile::tempdir().unwrap();
+fn a_copy_that_turns_up_late_moves_nothing_that_is_known_and_sound() {
+    let (home, sample) = (tempfile::tempdir().unwrap(), Sample::random(&mut random(11), 2));
     let store = open_steady(home.path());
-    let sample = Sample::random(&mut random(11), 2);
-    let ingest = store.ingest();
-    sample.put(&store, &ingest);
-    drop(ingest);
-    let image = as_a_kill_leaves(store, home.path());
-    with_two_failing_reads(image.path(), |store, _, _| {
-        let ingest = store.ingest();
-        sample.put(&store, &ingest);
-        // The publish is not over: nothing but its hold keeps what it has put.
-        wait(store.collect(Effort::Thorough, false)).unwrap();
-        wait(ingest.record(sample.record(ContentState::Complete))).unwrap();
-        wait(store.collect(Effort::Thorough, false)).unwrap();
-        sample.assert_whole(&store);
-    });
+    sample.complete(&store);
+    let (shared, id) = (store.shared(), sample.chunks[0].id());
+    let segment =
+        shared.segments.all().into_iter().find(|segment| !segment.directories(0).unwrap().is_empty()).unwrap();
+    let directory = segment.directories(0).unwrap().remove(0).1.unwrap();
+    let lies_in = || match shared.index.entries([id.as_bytes()].into_iter()).unwrap()[0] {
+        Entry::At(row) => row.segment,
+        other => panic!("{other:?}"),
+    };
+    let add = |number, stays| {
+        let copy = Indexed { segment: SegmentNumber(number), group: 0, directory: directory.clone() };
+        shared.index.add(&[copy], stays, redb::Durability::None).unwrap();
+    };
+    add(98, Stays::Known);
+    assert_eq!(lies_in(), segment.number());
+    add(99, Stays::Later);
+    assert_eq!(lies_in(), SegmentNumber(99));
 }
 
 const LOOKED: redb::TableDefinition<'_, u32, &[u8; 12]> = redb::TableDefinition::new("segments");
