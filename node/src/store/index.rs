@@ -14,6 +14,7 @@ use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::home_database::{About, HomeDatabase};
 use super::in_place::FilePlace;
+use super::recovery::Stays;
 use super::rows::{
     Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, Kind, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow,
     SegmentState, Soundness,
@@ -24,15 +25,6 @@ const SEGMENTS: TableDefinition<u32, &[u8; SEGMENT_ROW_BYTES]> = TableDefinition
 
 /// Rows looked at in one transaction by what goes through all of them.
 const ROWS_AT_ONCE: usize = 4096;
-
-/// Which of two copies of an object is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stays {
-    /// The one that is taken in.
-    Later,
-    /// The one that is known, if that is sound.
-    Known,
-}
 
 /// What the index says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,9 +167,7 @@ impl Index {
             rows.sort_by_key(|(id, _)| *id);
             for (id, row) in rows {
                 let is_known = stays == Stays::Known
-                    && objects.get(&id)?.is_some_and(|value| {
-                        IndexRow::decode(&id, value.value()).is_ok_and(|known| known.soundness == Soundness::Sound)
-                    });
+                    && objects.get(&id)?.is_some_and(|value| IndexRow::is_sound(&id, value.value()));
                 if !is_known {
                     objects.insert(&id, &row.encode(&id))?;
                 }

@@ -12,7 +12,7 @@ use redb::Durability;
 use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
-use super::index::{Index, Indexed, Stays};
+use super::index::{Index, Indexed};
 use super::rows::{Directory, SegmentRow, SegmentState};
 use super::segment::Segment;
 use super::segments::{Appender, Segments};
@@ -129,6 +129,15 @@ pub(super) fn replay(index: &Index, segments: &Segments, durability: Durability)
         replayed += replay_segment(index, &segment, Stays::Later, durability)?;
     }
     Ok(replayed)
+}
+
+/// Which of two copies of an object is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// The one that is taken in.
+    Later,
+    /// The one that is known, if that is sound.
+    Known,
 }
 
 /// The same with the groups of one segment. `stays`: which copy of an object is found from then on.

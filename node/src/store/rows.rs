@@ -149,6 +149,11 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 impl IndexRow {
+    /// Whether the value found under `id` is a row, and says that the object is sound.
+    pub(super) fn is_sound(id: &ObjectId, value: &[u8; INDEX_ROW_BYTES]) -> bool {
+        Self::decode(id, value).is_ok_and(|row| row.soundness == Soundness::Sound)
+    }
+
     /// The row's value under the key `id`.
     pub(super) fn encode(&self, id: &ObjectId) -> [u8; INDEX_ROW_BYTES] {
         let mut value = [0; INDEX_ROW_BYTES];
