@@ -132,6 +132,7 @@ impl Engine {
 
     /// Takes everything back that is in flight from a session.
     fn withdraw(&mut self, id: SessionId, tell: bool, now: Duration) {
+        self.latest = None;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

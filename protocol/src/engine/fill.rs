@@ -183,6 +183,7 @@ impl Engine {
         if let Some(room) = self.room_of(session) {
             let (ranges, cut_short) = self.ask_chunks(id, room, now);
             if !ranges.is_empty() {
+                self.latest = None;
                 self.actions.push_back(Action::Want { session: id, ranges });
             }
             match cut_short {

@@ -1,9 +1,10 @@
 //! What the shell tells: sessions, wants, what has been read and sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ServingPolicy;
-use super::action::{Opening, SessionId, WantError};
+use super::action::{ContentNumber, Opening, PeerNumber, SessionId, WantError};
 use super::limits::{Content, adjust};
 use super::peer::{Peer, Place};
 use super::report::Counters;
@@ -63,6 +64,11 @@ impl ServingPolicy {
         peer.sessions.remove(&session);
         peer.serving -= usize::from(closed.opening.serves);
         peer.line.retain(|other| *other != session);
+        let serves_on = |id: &SessionId| {
+            let other = self.sessions.get(id);
+            other.is_some_and(|other| other.content == closed.content && other.opening.serves)
+        };
+        let goes = closed.opening.serves && !peer.sessions.iter().any(serves_on);
         if closed.is_active {
             peer.active -= 1;
             self.active_peers -= usize::from(!peer.is_active());
@@ -76,6 +82,25 @@ impl ServingPolicy {
             self.credits.keep(closed.peer, peer.credit);
             self.peers.remove(&closed.peer);
             self.tickets.give_up(closed.peer);
+        }
+        if goes {
+            self.take_no_more_from(closed.peer, closed.content, now);
+        }
+    }
+
+    /// A peer serves a content no more: what was put off because it had got it is due at once.
+    fn take_no_more_from(&mut self, peer: PeerNumber, content: ContentNumber, now: Duration) {
+        if let Some(content) = self.contents.get_mut(&content) {
+            content.spread.forget_peer(peer);
+        }
+        let waits = |id: &SessionId, chunk: &ChunkIndex| {
+            let session = self.sessions.get(id).filter(|session| session.content == content);
+            session.is_some_and(|session| session.put_off.get(chunk) == Some(&PutOff::Waiting(peer)))
+        };
+        let all = self.put_off.iter().map(|(_, id, chunk)| (*id, *chunk));
+        let due: BTreeSet<(SessionId, ChunkIndex)> = all.filter(|(id, chunk)| waits(id, chunk)).collect();
+        if !due.is_empty() {
+            self.offer_all(|id, chunk| due.contains(&(id, chunk)), now);
         }
     }
 

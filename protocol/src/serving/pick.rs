@@ -45,7 +45,7 @@ impl ServingPolicy {
                 break;
             }
             chunks.retain(|chunk| match content.spread.left_to(*chunk, since) {
-                Some(to) if to != session.peer && self.peers.contains_key(&to) && session.put_off(*chunk, to) => {
+                Some(to) if to != session.peer && session.put_off(*chunk, to) => {
                     put_off.push(*chunk);
                     false
                 }
@@ -80,7 +80,7 @@ impl ServingPolicy {
             let sessions = &self.sessions;
             let mine: std::collections::BTreeSet<SessionId> =
                 sessions.iter().filter(|(_, session)| session.content == of).map(|(id, _)| *id).collect();
-            self.offer_all(|session| mine.contains(&session), now);
+            self.offer_all(|session, _| mine.contains(&session), now);
         }
         chunks
     }

@@ -83,6 +83,11 @@ impl Spread {
         self.recent.get(&index).filter(|departure| departure.at >= since).map(|departure| departure.peer)
     }
 
+    /// Forgets what has left to a peer: it is to be asked no more.
+    pub(super) fn forget_peer(&mut self, peer: PeerNumber) {
+        self.recent.retain(|_, departure| departure.peer != peer);
+    }
+
     /// Forgets whom chunks have left to before a time.
     pub(super) fn forget_before(&mut self, since: Duration) {
         while self.order.front().is_some_and(|(at, _)| *at < since) {

@@ -10,7 +10,7 @@ use super::limits::{pace, time_for, wait_for};
 use super::peer::Place;
 use super::report::Counters;
 use super::session::{Grant, GrantState, PutOff};
-use crate::availability::{ChunkRange, push_index};
+use crate::availability::{ChunkIndex, ChunkRange, push_index};
 use crate::wire::MAX_RANGES;
 
 /// Manifest nodes in one grant: 1 MiB at most.
@@ -232,9 +232,10 @@ impl ServingPolicy {
         }
     }
 
-    /// Makes all that was put off of these sessions due at once.
-    pub(super) fn offer_all(&mut self, of: impl Fn(SessionId) -> bool, now: Duration) {
-        let (due, later): (Vec<_>, Vec<_>) = self.put_off.drain(..).partition(|(_, session, _)| of(*session));
+    /// Makes what was put off due at once, as far as `of` says so.
+    pub(super) fn offer_all(&mut self, of: impl Fn(SessionId, ChunkIndex) -> bool, now: Duration) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.put_off.drain(..).partition(|(_, session, chunk)| of(*session, *chunk));
         self.put_off = later.into();
         for (_, session, chunk) in due.into_iter().rev() {
             self.put_off.push_front((now, session, chunk));

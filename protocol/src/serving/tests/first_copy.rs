@@ -110,6 +110,30 @@ fn nothing_is_put_off_for_the_sake_of_who_serves_nobody_or_has_gone() {
 }
 
 #[test]
+fn what_was_put_off_is_offered_when_the_one_who_got_it_goes() {
+    let mut world = crowd(2, None, 1000 * SECOND);
+    // One with two sessions, of which one stays, and one for another content.
+    for (session, content) in [(7, 0), (8, 0), (9, 1)] {
+        world.open_as(session, 7, content, Reads::AtOnce, |opening| {
+            (opening.holds_all, opening.chunks) = (true, CHUNKS);
+        });
+    }
+    let offered = |world: &World| world.requesters[&SessionId(0)].offered.len();
+    world.want(SessionId(7), &[run(0, 8)]);
+    world.run_for(SECOND / 100, |_| {});
+    world.want(SessionId(0), &[run(0, 8)]);
+    world.run_for(SECOND / 100, |_| {});
+    assert_eq!((world.requesters[&SessionId(0)].put_off.len(), offered(&world)), (8, 0));
+    world.close(SessionId(7));
+    assert_eq!(offered(&world), 0, "it serves the content still");
+    world.close(SessionId(8));
+    assert_eq!(offered(&world), 8);
+    world.want(SessionId(1), &[run(0, 8)]);
+    world.run_for(SECOND / 100, |_| {});
+    assert_eq!(world.requesters[&SessionId(1)].chunks.len(), 8, "and nothing more is put off");
+}
+
+#[test]
 fn what_was_put_off_is_offered_after_a_while_and_then_sent() {
     let mut world = crowd(2, Some(MB), SECOND);
     for session in [0, 1].map(SessionId) {
