@@ -49,9 +49,9 @@
 //!   told BUSY at once, and gets the place of one that has had its turns, in the order in which they first asked.
 //! - **A lone seeder's chunks leave it once before any leaves twice**, as far as peers want others (first-copy-first):
 //!   what has left less often goes first, and what has just left for one leecher is put off for the next, who learns
-//!   that at once (NO_CHUNKS) and is offered it again (HAVE) after [`ServingConfig::put_off`], or when the other goes. A chunk is put off once
-//!   for a session (or again after a thousand others), only while the one who got it has a session and serves, and no
-//!   more once everything has left.
+//!   that at once (NO_CHUNKS) and is offered it again (HAVE) after [`ServingConfig::put_off`], or when the other goes.
+//!   A chunk is put off once for a session (or again after a thousand others), only while the one who got it has a
+//!   session and serves, and no more once everything has left.
 //! - **Who passes nothing on waits longer**: a peer whose first copies others come back for, or that does not serve,
 //!   has a smaller share while others wait, and still has it when it comes again under the same number.
 //! - What was cancelled, or dropped, before it was handed out has cost nothing.
