@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with}
 use shoal_protocol::hash::ContentHash;
 
 use super::{Leftovers, OutputError};
+use crate::real_path::folder_of;
 
 /// Characters of the content hash that stand in the name of an unfinished output.
 const HASH_CHARS: usize = 12;
@@ -37,7 +38,7 @@ pub(super) struct Place {
 
 /// Refuses a target that cannot be written, as far as can be told without writing.
 pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
-    let folder = parent(target);
+    let folder = folder_of(target);
     match fs::metadata(folder) {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => return Err(OutputError::NoFolder { path: folder.to_owned() }),
@@ -63,7 +64,8 @@ pub(super) fn check(target: &Path, force: bool) -> Result<(), OutputError> {
 /// Refuses a target whose replacing would throw away a home.
 pub(super) fn keep_home(home: &Path, target: &Path) -> Result<(), OutputError> {
     // Where one of them is not there, nothing is replaced.
-    let (Ok(home), Ok(folder), Some(name)) = (home.canonicalize(), parent(target).canonicalize(), target.file_name())
+    let (Ok(home), Ok(folder), Some(name)) =
+        (home.canonicalize(), folder_of(target).canonicalize(), target.file_name())
     else {
         return Ok(());
     };
@@ -140,7 +142,7 @@ impl Place {
         self.rename()?;
         // What stands under the name of the unfinished one now is what was replaced.
         self.leftovers = Leftovers::Remove;
-        let folder = parent(&self.target);
+        let folder = folder_of(&self.target);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| OutputError::write(folder, error))
     }
 
@@ -169,7 +171,7 @@ impl Place {
         let mut mark = options.write(true).create_new(true).custom_flags(NO_FOLLOW).open(&self.mark)?;
         mark.write_all(self.lock.metadata()?.ino().to_string().as_bytes())?;
         mark.sync_all()?;
-        File::open(parent(&self.mark))?.sync_all()
+        File::open(folder_of(&self.mark))?.sync_all()
     }
 }
 
@@ -215,13 +217,6 @@ fn lock(file: &File, target: &Path) -> Result<(), OutputError> {
         rustix::io::Errno::WOULDBLOCK => OutputError::Busy { path: target.to_owned() },
         error => OutputError::write(target, error.into()),
     })
-}
-
-fn parent(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Removes every symbolic link below a folder.

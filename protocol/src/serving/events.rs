@@ -27,14 +27,12 @@ impl ServingPolicy {
         let limit = self.config.limit_per_content;
         let content = self.contents.get_or_insert_with(opening.content, || Content {
             sessions: 0,
-            leechers: 0,
             chunks: opening.chunks,
             holds_all: opening.holds_all,
             bucket: limit.map(|rate| TokenBucket::new(rate, now)),
             spread: Default::default(),
         });
         content.sessions += 1;
-        content.leechers += usize::from(opening.serves);
         self.sessions.get_or_insert_with(session, || Session::new(opening, self.config.quantum_bytes, now));
     }
 
@@ -53,7 +51,6 @@ impl ServingPolicy {
         }
         if let Some(content) = self.contents.get_mut(&closed.content) {
             content.sessions -= 1;
-            content.leechers -= usize::from(closed.opening.serves);
             if content.sessions == 0 {
                 self.contents.remove(&closed.content);
             }

@@ -24,8 +24,6 @@ pub(super) struct NodeLimit {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) sessions: usize,
-    /// Sessions whose requester serves the content itself.
-    pub(super) leechers: usize,
     pub(super) chunks: u64,
     pub(super) holds_all: bool,
     pub(super) bucket: Option<TokenBucket>,

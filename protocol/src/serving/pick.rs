@@ -31,10 +31,7 @@ impl ServingPolicy {
         let counted = self.config.max_counted_chunks;
         // Only who holds everything puts anything off, and has to know where it went.
         let remembers = content.holds_all && opening.serves && !self.config.put_off.is_zero();
-        let puts_off = remembers
-            && !opening.in_order
-            && content.leechers > 1
-            && content.spread.distinct() < content.chunks.min(counted);
+        let puts_off = remembers && !opening.in_order && content.spread.distinct() < content.chunks.min(counted);
         let since = now.saturating_sub(self.config.put_off);
         content.spread.forget_before(since);
         let mut put_off: Vec<ChunkIndex> = Vec::new();

@@ -32,6 +32,8 @@ pub(super) struct Marks {
 
 /// The places of all that records lead to. Holds must leave behind what they know from before this until the marks are used.
 ///
+/// Segments that could not be looked into are looked into again first: what they record is needed, too.
+///
 /// # Errors
 /// [`StoreError::Unsure`] when it cannot be told what a content needs; [`StoreError::Closed`] when `stop` says so.
 pub(super) fn mark(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<Marks, StoreError> {

@@ -125,13 +125,19 @@ fn who_has_found_a_chunk_keeps_it_though_it_moves_to_another_file() {
     assert_eq!(store.holds_chunks(&ids).unwrap(), [false; 10]);
 }
 
+/// A file, and another with the same bytes.
+fn twins(folder: &Path, seed: u64) -> (UserFile, UserFile) {
+    let (file, path) = (UserFile::make(folder, "a", seed, 10), folder.join("b"));
+    fs::copy(&file.path, &path).unwrap();
+    let other = UserFile { path, chunks: file.chunks.clone() };
+    (file, other)
+}
+
 #[test]
 fn nothing_moves_while_others_may_find_out_where_it_lies() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
-    let (file, other) = (UserFile::make(files.path(), "a", 66, 10), files.path().join("b"));
-    fs::copy(&file.path, &other).unwrap();
-    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let (file, other) = twins(files.path(), 66);
     let mut writer = store.in_place_writer();
     let number = other.add(&mut writer, None);
     let kept = other.kept(number);
@@ -154,10 +160,8 @@ fn nothing_moves_while_others_may_find_out_where_it_lies() {
 fn what_was_looked_at_before_something_is_about_to_be_replaced_is_not_relied_on() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
-    let (file, other) = (UserFile::make(files.path(), "a", 67, 10), files.path().join("b"));
+    let (file, other) = twins(files.path(), 67);
     file.place(&store);
-    fs::copy(&file.path, &other).unwrap();
-    let other = UserFile { path: other, chunks: file.chunks.clone() };
     let mut writer = store.in_place_writer();
     let number = other.add(&mut writer, None);
     let kept = other.kept(number);
@@ -176,10 +180,8 @@ fn what_was_looked_at_before_something_is_about_to_be_replaced_is_not_relied_on(
 fn a_file_keeps_its_chunks_when_another_is_about_to_be_replaced() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
-    let (file, other) = (UserFile::make(files.path(), "a", 68, 10), files.path().join("b"));
+    let (file, other) = twins(files.path(), 68);
     file.place(&store);
-    fs::copy(&file.path, &other).unwrap();
-    let other = UserFile { path: other, chunks: file.chunks.clone() };
     let mut writer = store.in_place_writer();
     let number = other.add(&mut writer, None);
     let kept = other.kept(number);
@@ -195,9 +197,7 @@ fn a_file_keeps_its_chunks_when_another_is_about_to_be_replaced() {
 fn what_stands_in_two_files_of_one_group_is_placed_once() {
     let (home, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(home.path());
-    let (file, other) = (UserFile::make(files.path(), "a", 69, 10), files.path().join("b"));
-    fs::copy(&file.path, &other).unwrap();
-    let other = UserFile { path: other, chunks: file.chunks.clone() };
+    let (file, other) = twins(files.path(), 69);
     let mut writer = store.in_place_writer();
     let numbers = [&file, &other].map(|file| file.add(&mut writer, None));
     let both: Vec<_> = file.kept(numbers[0]).into_iter().chain(other.kept(numbers[1])).collect();
