@@ -24,9 +24,9 @@ pub struct EngineConfig {
     /// Window of a session of which nothing is known. Default 1 MiB: a small file comes in one round trip, and a liar
     /// costs no more.
     pub initial_window_bytes: u64,
-    /// The smallest window, for a slow session. Default 192 KiB: three chunks of the length that is aimed at; one of the
-    /// longest is asked for all the same. Half of it for a near session among many, where more would lie in the queue
-    /// of a server whose turns take long.
+    /// The smallest window, for a slow session. Default 192 KiB: three chunks of the length that is aimed at; one of
+    /// the longest is asked for all the same. Half of it for a near session among many, where more would lie in the
+    /// queue of a server whose turns take long.
     pub min_window_bytes: u64,
     /// The largest window. Default 32 MiB: 1 Gbit/s × 200 ms is 25 MB.
     pub max_window_bytes: u64,

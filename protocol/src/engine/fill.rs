@@ -18,6 +18,37 @@ const CROWD: usize = 8;
 /// Rate assumed where no session has shown any.
 const ASSUMED_RATE: u64 = 4 * 1024 * 1024;
 
+/// In a crowd, how fast all are is looked at no more often.
+const PACE_EVERY: Duration = Duration::from_millis(5);
+
+/// How fast all sessions are that are at work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    /// When that was looked at.
+    at: Duration,
+    /// The sum of the rates that are known, how many these are, and how many are not.
+    rates: u64,
+    known: u64,
+    unknown: u64,
+}
+
+impl Pace {
+    fn add(&mut self, rate: u64) {
+        match rate {
+            0 => self.unknown += 1,
+            _ => (self.rates, self.known) = (self.rates.saturating_add(rate), self.known + 1),
+        }
+    }
+
+    /// What one of these rates delivers of so many bytes while all deliver the rest.
+    fn part_of(&self, bytes: u64, rate: u64) -> u64 {
+        let usual = (self.rates / self.known.max(1)).max(1);
+        let own = if rate == 0 { usual } else { rate };
+        let all = u128::from(self.rates) + u128::from(usual) * u128::from(self.unknown);
+        u64::try_from(u128::from(bytes) * u128::from(own) / all.max(1)).unwrap_or(u64::MAX)
+    }
+}
+
 /// How much a session may be asked for now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
@@ -68,19 +99,23 @@ impl Engine {
     /// end it is the session's part of what is missing, so that all are done at the same time and nothing has to be
     /// taken over.
     pub(super) fn window_of(&self, session: &Session) -> u64 {
-        let window = self.measured_window(session);
-        if self.table.missing_bytes / 2 >= self.config.budget_bytes {
-            return window;
-        }
-        window.min(self.part_of_the_rest(session).max(session.meter.pipe_bytes()))
-    }
-
-    /// The window of a session as far as its rate and the budget go.
-    fn measured_window(&self, session: &Session) -> u64 {
         let equal = self.config.budget_bytes / (self.sessions.len() as u64).max(1);
         let free = self.config.budget_bytes.saturating_sub(self.in_flight_bytes);
         let share = equal.max(session.queue.bytes() + free / 2);
-        session.meter.window_bytes(&self.config, share, self.is_crowd())
+        let window = session.meter.window_bytes(&self.config, share, self.is_crowd());
+        if self.is_early() {
+            return window;
+        }
+        let (mut pace, rate) = (self.pace, session.meter.rate());
+        if !session.is_in_pace {
+            pace.add(rate);
+        }
+        window.min(pace.part_of(self.table.missing_bytes, rate).max(session.meter.pipe_bytes()))
+    }
+
+    /// Whether so much is missing that it is no matter who will deliver the end of it.
+    const fn is_early(&self) -> bool {
+        self.table.missing_bytes / 2 >= self.config.budget_bytes
     }
 
     /// Whether so many sessions are open that the pauses of one are filled by others.
@@ -88,26 +123,31 @@ impl Engine {
         self.sessions.len() >= CROWD
     }
 
-    /// What a session should deliver of what is missing: its rate's part of the rates of all that are at work.
-    fn part_of_the_rest(&self, session: &Session) -> u64 {
-        let (mut rates, mut known, mut unknown) = (0u64, 0u64, 0u64);
-        for other in self.sessions.values().filter(|other| !other.queue.is_empty() || std::ptr::eq(*other, session)) {
-            match other.meter.rate() {
-                0 => unknown += 1,
-                rate => (rates, known) = (rates.saturating_add(rate), known + 1),
-            }
-        }
-        let usual = (rates / known.max(1)).max(1);
-        let own = if session.meter.rate() == 0 { usual } else { session.meter.rate() };
-        let all = u128::from(rates) + u128::from(usual) * u128::from(unknown);
-        let part = u128::from(self.table.missing_bytes) * u128::from(own) / all.max(1);
-        u64::try_from(part).unwrap_or(u64::MAX)
+    /// For how long what was reckoned of all sessions holds. In a crowd one more or less is no matter, and to look at
+    /// all of them takes long.
+    fn holds_for(&self) -> Duration {
+        if self.is_crowd() { PACE_EVERY } else { Duration::ZERO }
     }
 
-    /// What a session gives of which nothing is known, as far as the others tell. Reckoned once for each moment.
+    /// Looks how fast all are that are at work, if it is time to.
+    fn take_pace(&mut self, now: Duration) {
+        if self.is_early() || now < self.pace.at + self.holds_for() {
+            return;
+        }
+        self.pace = Pace { at: now, ..Pace::default() };
+        for session in self.sessions.values_mut() {
+            session.is_in_pace = !session.queue.is_empty();
+            if session.is_in_pace {
+                self.pace.add(session.meter.rate());
+            }
+        }
+    }
+
+    /// What a session gives of which nothing is known, as far as the others tell. Reckoned once for each moment, in
+    /// a crowd now and then.
     pub(super) fn usual_rate(&mut self, now: Duration) -> u64 {
         if let Some((at, rate)) = self.usual
-            && at == now
+            && (now == at || now < at + self.holds_for())
         {
             return rate;
         }
@@ -127,15 +167,9 @@ impl Engine {
             Health::Ready => {
                 // The last of it is not to wait for want of a large enough hole.
                 let last = self.table.missing_bytes <= self.in_flight_bytes.saturating_add(REFILL_BYTES);
-                let queued = session.queue.bytes();
-                let is_too_small = |size: u64| size.saturating_sub(queued) < (size / 2).min(REFILL_BYTES);
-                let waits = !session.queue.is_empty() && !last;
-                // Its part of the rest makes the window no larger, and costs a look at all sessions.
-                if waits && is_too_small(self.measured_window(session)) {
-                    return None;
-                }
-                let size = self.window_of(session);
-                if waits && is_too_small(size) {
+                let (size, queued) = (self.window_of(session), session.queue.bytes());
+                let is_small = size.saturating_sub(queued) < (size / 2).min(REFILL_BYTES);
+                if is_small && !session.queue.is_empty() && !last {
                     return None;
                 }
                 let window = size.saturating_sub(queued);
@@ -176,6 +210,7 @@ impl Engine {
     }
 
     fn fill(&mut self, id: SessionId, now: Duration) {
+        self.take_pace(now);
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
@@ -194,7 +229,10 @@ impl Engine {
                     self.wait_for_budget(id);
                 }
                 Cut::ByWindow => {}
-                Cut::NothingLeft => self.steal(id, now),
+                Cut::NothingLeft => {
+                    self.take_pace(now);
+                    self.steal(id, now);
+                }
             }
         }
         let Some(session) = self.sessions.get_mut(&id) else {

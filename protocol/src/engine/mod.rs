@@ -1,9 +1,9 @@
 //! The download engine: what to ask of whom.
 //!
 //! One [`Engine`] serves one fetch from any number of sessions. It is sans-IO: the shell tells it what happened
-//! (`handle_*`, with the time), takes what is to be done from [`Engine::poll`] until there is nothing more, sleeps until
-//! [`Engine::next_timeout`] or the next event, and starts over. It never sees a chunk's bytes: the shell verifies, then
-//! tells.
+//! (`handle_*`, with the time), takes what is to be done from [`Engine::poll`] until there is nothing more, sleeps
+//! until [`Engine::next_timeout`] or the next event, and starts over. It never sees a chunk's bytes: the shell
+//! verifies, then tells.
 //!
 //! What always holds:
 //! - As long as every missing chunk is at some session that answers, the fetch goes on: what a session does not deliver
@@ -56,6 +56,7 @@ use crate::availability::ChunkIndex;
 use crate::hash::NodeId;
 use crate::sorted::SortedMap;
 use chunks::ChunkTable;
+use fill::Pace;
 use nodes::NodeWants;
 use pauses::Pauses;
 use session::{Health, Session};
@@ -93,6 +94,8 @@ pub struct Engine {
     waste: Waste,
     /// What a session usually gives, and when that was reckoned.
     usual: Option<(Duration, u64)>,
+    /// How fast all are that are at work.
+    pace: Pace,
     /// Who will be done last, and when that was reckoned.
     latest: Option<(Duration, Vec<SessionId>)>,
 }
@@ -120,6 +123,7 @@ impl Engine {
             pauses: Pauses::default(),
             waste: Waste::default(),
             usual: None,
+            pace: Pace::default(),
             latest: None,
         }
     }

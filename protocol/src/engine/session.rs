@@ -42,40 +42,45 @@ pub(super) enum Health {
     Probing,
 }
 
+/// The fields lie in this order: what is looked at of all sessions at once lies together, since in a crowd an engine
+/// does little else than wait for memory.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Session {
-    pub(super) holding: Holding,
     pub(super) queue: Queue,
-    /// Nodes in flight.
-    pub(super) nodes: BTreeSet<NodeId>,
-    pub(super) gives_nodes: bool,
-    pub(super) health: Health,
-    pub(super) faults: u32,
-    pub(super) meter: RateMeter,
-    pub(super) counters: Counters,
-    /// The group that it was last asked from.
-    pub(super) group: Option<usize>,
+    /// Whether it counts in the pace that was last taken.
+    pub(super) is_in_pace: bool,
     /// Whether it stands in the line of those that may have something to be asked for.
     pub(super) lined_up: bool,
     /// Whether it stands in the line of those that wait for the budget.
     pub(super) lacks_budget: bool,
-    /// When to look again whether it could take over something from a slower session.
-    pub(super) next_steal: Option<Duration>,
     /// Others took over what it was late with, and it has sent nothing since.
     pub(super) is_late: bool,
-    /// Bytes that were taken back and may still come.
-    pub(super) taken_back: u64,
-    /// What of no use it may still send before it is ended.
-    patience: TokenBucket,
+    pub(super) gives_nodes: bool,
+    wait: Wait,
+    pub(super) meter: RateMeter,
+    pub(super) health: Health,
+    /// When to look again whether it could take over something from a slower session.
+    pub(super) next_steal: Option<Duration>,
     /// When it last moved forward, or began to have something in flight.
     last_progress: Duration,
-    /// Bytes of frames that are not whole, since then.
+    /// Nodes in flight.
+    pub(super) nodes: BTreeSet<NodeId>,
+    pub(super) faults: u32,
+    pub(super) holding: Holding,
+    /// The group that it was last asked from.
+    pub(super) group: Option<usize>,
+    wait_since: Duration,
+    pub(super) counters: Counters,
+    /// Bytes that were taken back and may still come.
+    pub(super) taken_back: u64,
+    /// Bytes of frames that are not whole, since it last moved forward.
     partial: u64,
+    good_bytes: u64,
     /// When it was asked while nothing was in flight, until the first answer.
     asked_idle: Option<Duration>,
-    good_bytes: u64,
-    wait: Wait,
-    wait_since: Duration,
+    /// What of no use it may still send before it is ended.
+    patience: TokenBucket,
     waited: [Duration; Wait::ALL.len()],
 }
 
@@ -91,6 +96,7 @@ impl Session {
             meter: RateMeter::default(),
             counters: Counters::default(),
             group: None,
+            is_in_pace: false,
             lined_up: false,
             lacks_budget: false,
             next_steal: None,

@@ -37,8 +37,8 @@ const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 /// … and what waits in buffers on the way.
 const BUFFERED: Duration = Duration::from_millis(20);
 /// Of whom nothing has come for so long, a round trip and the time of a part of a chunk, nothing is on its way: the
-/// server's turn has not come to it yet. In a crowd every server has a queue, and a chunk that lies in a long one is had
-/// sooner from a short one: this is what evens them out.
+/// server's turn has not come to it yet. In a crowd every server has a queue, and a chunk that lies in a long one is
+/// had sooner from a short one: this is what evens them out.
 const TURN: Duration = Duration::from_millis(100);
 /// What a session that has shown nothing yet may take over, in copies.
 const TENTATIVE_BYTES: u64 = 256 * 1024;
@@ -101,8 +101,8 @@ impl Engine {
         }
     }
 
-    /// The sessions that will be done last, the last first, without the thief. Reckoned once for each moment, as long as
-    /// nothing is taken over: it costs a look at all sessions, and those with nothing to ask for look together.
+    /// The sessions that will be done last, the last first, without the thief. Reckoned once for each moment, as long
+    /// as nothing is taken over: it costs a look at all sessions, and those with nothing to ask for look together.
     fn victims(&mut self, thief: SessionId, usual_rate: u64, now: Duration) -> Vec<SessionId> {
         if self.latest.as_ref().is_none_or(|(at, _)| *at != now) {
             let at_work = self.sessions.iter().filter(|(_, session)| !session.queue.is_empty());
@@ -233,8 +233,8 @@ impl Engine {
     }
 }
 
-/// When to look again, about as long from now as `retry`: sessions look together, since to look at the clock costs a look
-/// at all of them.
+/// When to look again, about as long from now as `retry`: sessions look together, since to look at the clock costs a
+/// look at all of them.
 fn next_tick(now: Duration, retry: Duration) -> Duration {
     let ticks = (now + retry / 2).as_nanos() / retry.as_nanos() + 1;
     Duration::from_nanos(u64::try_from(ticks * retry.as_nanos()).unwrap_or(u64::MAX))

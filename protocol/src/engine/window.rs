@@ -12,7 +12,8 @@ const FIRST_BYTES: u64 = 256 * 1024;
 /// Where sessions are compared, a span that has just begun will do once so much has come.
 const RECKONED_BYTES: u64 = 64 * 1024;
 
-/// In a crowd, a session whose round trip is no more than this part of the time of a chunk has half of the smallest window.
+/// In a crowd, a session whose round trip is no more than this part of the time of a chunk has half of the smallest
+/// window.
 const NEAR: u32 = 16;
 
 /// Measures how fast a session delivers while it has something to deliver.
@@ -84,8 +85,8 @@ impl RateMeter {
     /// What to have in flight at most, `share` being this session's part of the budget.
     ///
     /// Twice the bandwidth × round trip, or the round trip and `queue_time` (`queue_bytes` at most) if that is longer:
-    /// half of it may drain before more is asked for, and the pipe stays full. Never more than has been delivered before (and the initial
-    /// window): so it at most doubles per round trip, however wild a first measurement was.
+    /// half of it may drain before more is asked for, and the pipe stays full. Never more than has been delivered
+    /// before (and the initial window): so it at most doubles per round trip, however wild a first measurement was.
     pub(super) fn window_bytes(&self, config: &EngineConfig, share: u64, is_crowd: bool) -> u64 {
         let wanted = if self.rate == 0 {
             config.initial_window_bytes

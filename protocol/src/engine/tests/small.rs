@@ -18,8 +18,8 @@ fn allowed(bytes: u64) -> u64 {
     (bytes / 100).max(256 * 1024)
 }
 
-/// Fetches from healthy peers; gives how long it took, as parts per hundred of the ideal. What a slow peer was asked for
-/// before anything was known of it may cost half a second.
+/// Fetches from healthy peers; gives how long it took, as parts per hundred of the ideal. What a slow peer was asked
+/// for before anything was known of it may cost half a second.
 fn check_small(name: &str, seed: u64, bytes: u64, peers: Vec<Peer>) -> u128 {
     let lens = lens((bytes / (77 * 1024)).max(1), seed);
     let rates: u64 = peers.iter().map(|peer| peer.rate).sum();
