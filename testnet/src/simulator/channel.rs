@@ -84,7 +84,8 @@ pub(super) struct Channel {
     pub(super) next_start: Nanos,
     /// Items that landed while the client stood still.
     pub(super) unread: u32,
-    /// Bytes that have left and have not been taken.
+    /// Bytes that have left and have not been taken, at both ends alike: that they were taken makes room at once,
+    /// though it takes a way until a server that stood still for want of it goes on.
     pub(super) transit: u64,
     /// No item's first byte comes before this, and none's last byte before that: a stream keeps its order.
     pub(super) first_at: Nanos,

@@ -4,7 +4,8 @@ use super::events::Nanos;
 use super::peer::Fetch;
 use super::world::World;
 
-/// For so long a fetch gets nothing, in nanoseconds, that goes nowhere: the end of the run may come in the middle of one.
+/// For so long a fetch gets nothing, in nanoseconds, that goes nowhere: the end of the run may come in the middle of
+/// one.
 const STUCK: Nanos = 10_000_000_000;
 
 impl World {
@@ -69,7 +70,8 @@ impl World {
         }
     }
 
-    /// Fetches that have got nothing for long and are not done although every chunk is at somebody who is there, honest and in reach.
+    /// Fetches that have got nothing for long and are not done although every chunk is at somebody who is there, honest
+    /// and in reach.
     pub(super) fn stuck(&self) -> Vec<u32> {
         let mut stuck = Vec::new();
         for (number, peer) in self.peers.iter().enumerate() {

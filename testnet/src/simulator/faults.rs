@@ -29,8 +29,11 @@ impl World {
         for channel in self.end(number) {
             let Some(found) = self.channels.get(channel as usize) else { continue };
             let at = self.now + found.path.delay;
-            let event = if found.client == number { Event::ServerGone(channel) } else { Event::ClientGone(channel) };
-            self.events.add(at, event);
+            let (other, event) = match found.client == number {
+                true => (found.server, Event::ServerGone(channel)),
+                false => (found.client, Event::ClientGone(channel)),
+            };
+            self.events.add(at, other, event);
         }
     }
 
@@ -45,7 +48,7 @@ impl World {
     /// A peer is gone, and nobody says so.
     pub(super) fn vanish(&mut self, number: u32) {
         for channel in self.end(number) {
-            self.events.add(self.now + nanos(CUT_PATIENCE), Event::Expires(channel));
+            self.events.add(self.now + nanos(CUT_PATIENCE), number, Event::Expires(channel));
         }
     }
 
@@ -79,7 +82,7 @@ impl World {
         let at = self.now + nanos(START);
         if let Some(peer) = self.peers.get_mut(number as usize).filter(|peer| peer.presence == Presence::Down) {
             peer.starts_at = Some(at);
-            self.events.add(at, Event::Started(number));
+            self.events.add(at, number, Event::Started(number));
         }
     }
 
@@ -199,7 +202,7 @@ impl World {
             found.is_cut = is_cut;
             found.cut_at = self.now;
             if is_cut {
-                self.events.add(self.now + nanos(CUT_PATIENCE), Event::Expires(channel));
+                self.events.add(self.now + nanos(CUT_PATIENCE), number, Event::Expires(channel));
                 continue;
             }
             let held_back = std::mem::take(&mut found.held_back);

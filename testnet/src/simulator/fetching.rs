@@ -144,7 +144,7 @@ impl World {
             let due = nanos(due).max(self.now + 1000);
             if fetch.timer.is_none_or(|at| due < at) {
                 fetch.timer = Some(due);
-                self.events.add(due, Event::EngineTimer(number));
+                self.events.add(due, number, Event::EngineTimer(number));
             }
         }
     }
@@ -192,7 +192,7 @@ impl World {
         let drips = self.peers.get(server as usize).is_some_and(|peer| peer.nature == Nature::Drips);
         let bytes = if drips { 1 } else { channel.stream.first_left().map_or(0, |framed| framed.bytes.min(16 * 1024)) };
         if drips {
-            self.events.add(self.now + 1_000_000_000, Event::Progress(number));
+            self.events.add(self.now + 1_000_000_000, client, Event::Progress(number));
         }
         if let Some(fetch) = self.peers.get_mut(client as usize).and_then(|peer| peer.fetch.as_mut()) {
             fetch.engine.handle_progress(SessionId(number), usize::try_from(bytes).unwrap_or(0), now);
@@ -287,8 +287,8 @@ impl World {
             channel.kept_bytes += bytes;
             peer.got_at = self.now;
             match peer.store.put(index, bytes, !peer.served.is_empty(), self.now) {
-                Put::Opened(due) => self.events.add(due, Event::GroupDue(client)),
-                Put::Closed(durable) => self.events.add(durable, Event::Durable(client)),
+                Put::Opened(due) => self.events.add(due, client, Event::GroupDue(client)),
+                Put::Closed(durable) => self.events.add(durable, client, Event::Durable(client)),
                 Put::Added => {}
             }
             if fetch.engine.needs_layout() {
@@ -308,13 +308,13 @@ impl World {
         if peer.fetch.as_ref().is_some_and(Fetch::is_complete)
             && let Some(durable) = peer.store.flush(self.now)
         {
-            self.events.add(durable, Event::Durable(client));
+            self.events.add(durable, client, Event::Durable(client));
         }
     }
 
     pub(super) fn group_due(&mut self, number: u32) {
         if let Some(durable) = self.peers.get_mut(number as usize).and_then(|peer| peer.store.group_due(self.now)) {
-            self.events.add(durable, Event::Durable(number));
+            self.events.add(durable, number, Event::Durable(number));
         }
     }
 

@@ -40,7 +40,7 @@ impl World {
         if let Some(fetch) = fetch.filter(|fetch| fetch.next_answer.is_none()) {
             let at = self.now + nanos(self.setup.meeting.look_up);
             fetch.next_answer = Some(at);
-            self.events.add(at, Event::Found(number));
+            self.events.add(at, number, Event::Found(number));
         }
     }
 
@@ -63,7 +63,7 @@ impl World {
         fetch.look_up_pause = (pause * 2).min(LONGEST_LOOK_UP_PAUSE);
         let at = now + nanos(pause + self.setup.meeting.look_up);
         fetch.next_answer = Some(at);
-        self.events.add(at, Event::Found(number));
+        self.events.add(at, number, Event::Found(number));
         self.meet(number);
     }
 
@@ -137,7 +137,7 @@ impl World {
         let due = due.map_or(tick, |due| due.clamp(now + 1000, tick));
         if fetch.next_meet.is_none_or(|at| due < at) {
             fetch.next_meet = Some(due);
-            self.events.add(due, Event::Meet(number));
+            self.events.add(due, number, Event::Meet(number));
         }
         for other in chosen {
             self.dial(number, other);
@@ -150,11 +150,12 @@ impl World {
         let path = self.path(server, client);
         let channel = Channel::new(client, server, path);
         let there = self.peers.get(server as usize).map(|peer| peer.presence);
+        // Until it is decided: the answer takes one way more.
         let takes = match there {
             // A dead process is known by the answer to the first packet; silence takes longer.
-            Some(Presence::Down) if self.reaches(client, server) => 2 * path.delay,
+            Some(Presence::Down) if self.reaches(client, server) => path.delay,
             Some(Presence::Up) if self.reaches(client, server) => DIAL_DELAYS * path.delay + nanos(DIAL_COST),
-            _ => nanos(DIAL_PATIENCE),
+            _ => nanos(DIAL_PATIENCE).saturating_sub(path.delay).max(path.delay),
         };
         self.channels.push(channel);
         if let Some(peer) = self.peers.get_mut(client as usize) {
@@ -165,7 +166,7 @@ impl World {
             }
         }
         self.totals.request_bytes += OPEN_BYTES;
-        self.events.add(self.now + takes, Event::Dialled(number));
+        self.events.add(self.now + takes, server, Event::Dialled(number));
     }
 
     /// The server of a dial takes it, or does not.
@@ -197,12 +198,15 @@ impl World {
             self.greet(number);
             return;
         }
-        self.refused(number, client, server, answer);
+        self.refuse(number, answer);
     }
 
-    fn refused(&mut self, number: u32, client: u32, server: u32, answer: Answer) {
+    /// A session is not taken: the client will know.
+    fn refuse(&mut self, number: u32, answer: Answer) {
         let now = self.now;
         self.shut(number);
+        let Some(channel) = self.channels.get(number as usize) else { return };
+        let (client, server, at) = (channel.client, channel.server, now + channel.path.delay);
         let told: Vec<u32> = match answer {
             Answer::Busy => {
                 self.saw(server, client, false);
@@ -219,8 +223,19 @@ impl World {
             self.totals.sent_bytes += bytes;
             self.totals.received_bytes += bytes;
         }
-        if let Some(fetch) = self.peers.get_mut(client as usize).and_then(|peer| peer.fetch.as_mut()) {
-            fetch.channels.remove(&number);
+        let place = self.refusals.insert(Refusal { channel: number, answer, told }) as u32;
+        self.events.add(at, client, Event::Refused(place));
+    }
+
+    /// A client learns that a session is not taken.
+    pub(super) fn refused(&mut self, place: u32) {
+        let now = self.now;
+        let Some(Refusal { channel: number, answer, told }) = self.refusals.try_remove(place as usize) else { return };
+        let Some(channel) = self.channels.get(number as usize) else { return };
+        let (client, server) = (channel.client, channel.server);
+        if let Some(fetch) = self.peers.get_mut(client as usize).and_then(|peer| peer.fetch.as_mut())
+            && fetch.channels.remove(&number).is_some()
+        {
             match answer {
                 Answer::Busy => fetch.candidates.busy(server, BUSY_RETRY, now),
                 Answer::Garbage => fetch.candidates.banned(server),
@@ -234,6 +249,15 @@ impl World {
         }
         self.meet(client);
     }
+}
+
+/// What a server says to a dial that it does not take, on its way.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    channel: u32,
+    answer: Answer,
+    /// Peers that the server knows of.
+    told: Vec<u32>,
 }
 
 /// What becomes of a dial.

@@ -1,7 +1,7 @@
 //! Random networks in which much goes wrong, and what must hold of each: a seed says everything.
 //!
-//! In each, every chunk is at peers that are honest and there in the end, and whoever fetches comes back: so every fetch
-//! has to end.
+//! In each, every chunk is at peers that are honest and there in the end, and whoever fetches comes back: so every
+//! fetch has to end.
 
 use std::time::Duration;
 
@@ -39,7 +39,11 @@ pub fn setup(seed: u64) -> Setup {
         }
         peers.push(peer);
     }
-    let faults = faults(&mut dice, &peers, first);
+    let mut faults = faults(&mut dice, &peers, first);
+    if dice.chance(500_000) {
+        let least = Duration::from_micros(1 << dice.between(9, 13));
+        keep_apart(least, &mut peers, &mut faults);
+    }
     let slowest = peers.iter().filter_map(|peer| peer.line.up.min(peer.line.down).or(peer.limit_up)).min();
     let bytes = chunks * chunk_bytes;
     // Rests, stalls and late comers take their time, and the slowest may have to give all to all.
@@ -155,6 +159,16 @@ fn faults(dice: &mut Dice, peers: &[PeerSetup], first: u32) -> Vec<(When, Fault)
         }
     }
     faults.into_iter().map(|(at, fault)| (When::at(at), fault)).collect()
+}
+
+/// Makes all ways long enough that peers have their turns in windows.
+fn keep_apart(least: Duration, peers: &mut [PeerSetup], faults: &mut [(When, Fault)]) {
+    let later = faults.iter_mut().filter_map(|(_, fault)| match fault {
+        Fault::Line(_, line) => Some(line),
+        _ => None,
+    });
+    let lines = peers.iter_mut().map(|peer| &mut peer.line).chain(later);
+    lines.for_each(|line| line.delay = line.delay.max(least));
 }
 
 /// Runs the setup of a seed and judges what came of it.

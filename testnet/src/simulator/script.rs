@@ -83,7 +83,8 @@ impl World {
     /// What was waited for has come.
     fn came(&mut self, trigger: Trigger) {
         for (after, place) in self.script.waiting.remove(&trigger).unwrap_or_default() {
-            self.events.add(self.now.saturating_add(after), Event::Turn(place));
+            let at = self.events.next_shared(self.now.saturating_add(after));
+            self.events.add(at, 0, Event::Turn(place));
         }
     }
 
@@ -153,7 +154,7 @@ impl World {
         let chunks = self.content.chunks();
         let Some(peer) = self.peers.get_mut(number as usize) else { return };
         if !peer.works() || peer.is_full {
-            self.events.add(self.now + nanos(PUBLISH_AGAIN), Event::Turn(place));
+            self.events.add(self.now + nanos(PUBLISH_AGAIN), 0, Event::Turn(place));
             return;
         }
         peer.store.fill(chunks);

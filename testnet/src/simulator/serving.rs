@@ -38,7 +38,7 @@ impl World {
         peer.served.insert(number);
         let now = self.now;
         if let Some(due) = peer.store.awaited(now) {
-            self.events.add(due, Event::GroupDue(server));
+            self.events.add(due, server, Event::GroupDue(server));
         }
         let parts = peer.store.held.parts();
         self.send_accept(number, client, server);
@@ -52,7 +52,7 @@ impl World {
             && peer.told_news.is_none()
         {
             peer.told_news = Some(peer.swarm.news);
-            self.events.add(now + nanos(TELL_EVERY), Event::Tell(server));
+            self.events.add(now + nanos(TELL_EVERY), server, Event::Tell(server));
         }
         self.saw(server, client, true);
     }
@@ -79,7 +79,7 @@ impl World {
             peer.told_news = None;
             return;
         }
-        self.events.add(self.now + nanos(TELL_EVERY), Event::Tell(number));
+        self.events.add(self.now + nanos(TELL_EVERY), number, Event::Tell(number));
         if peer.works() && peer.told_news.replace(peer.swarm.news) != Some(peer.swarm.news) {
             for channel in peer.served.iter().copied().collect::<Vec<_>>() {
                 self.tell_providers(channel);
@@ -120,7 +120,8 @@ impl World {
             Request::Close => return self.server_gone(number),
             _ if peer.nature == Nature::Silent => return,
             Request::Want(_) if peer.nature == Nature::Drips => {
-                self.events.add(self.now + nanos(DRIP), Event::Progress(number));
+                let client = self.channels.get(number as usize).map_or(0, |channel| channel.client);
+                self.events.add(self.now + nanos(DRIP), client, Event::Progress(number));
                 return;
             }
             Request::Want(ranges) => {
@@ -185,7 +186,7 @@ impl World {
             let due = nanos(due).max(self.now + 1000);
             if peer.serving_timer.is_none_or(|at| due < at) {
                 peer.serving_timer = Some(due);
-                self.events.add(due, Event::ServingTimer(server));
+                self.events.add(due, server, Event::ServingTimer(server));
             }
         }
     }
@@ -294,7 +295,7 @@ impl World {
             && peer.serving_timer.is_none_or(|at| at > self.now)
         {
             peer.serving_timer = Some(self.now);
-            self.events.add(self.now, Event::ServingTimer(server));
+            self.events.add(self.now, server, Event::ServingTimer(server));
         }
     }
 

@@ -6,6 +6,7 @@ use shoal_protocol::availability::ChunkRange;
 use shoal_protocol::engine::EngineConfig;
 use shoal_protocol::serving::ServingConfig;
 
+use super::events::{Nanos, nanos};
 use super::line::Line;
 use super::store::Durability;
 use crate::scenario::When;
@@ -36,6 +37,17 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// How long it takes at least until one peer hears of what another does, whatever becomes of their lines.
+    pub(super) fn shortest_way(&self) -> Nanos {
+        let changed = self.faults.iter().filter_map(|(_, fault)| match fault {
+            Fault::Line(_, line) => Some(line),
+            _ => None,
+        });
+        let lines = self.peers.iter().map(|peer| &peer.line).chain(changed);
+        let way = lines.map(|line| nanos(line.delay).saturating_mul(2)).min().unwrap_or(0);
+        way.min(nanos(self.meeting.announce))
+    }
+
     /// The serving policy's settings of a peer with this limit.
     pub(super) fn serving(&self, limit_up: Option<u64>) -> ServingConfig {
         let config = ServingConfig::new(limit_up);
@@ -139,8 +151,8 @@ pub enum Fault {
     Fill(u32),
     /// Its disk has room again, and it goes on fetching.
     Free(u32),
-    /// Bytes of what it holds change on its disk, at places that the seed names: it finds the chunks damaged, has them no
-    /// more, and fetches them again if it fetches at all.
+    /// Bytes of what it holds change on its disk, at places that the seed names: it finds the chunks damaged, has them
+    /// no more, and fetches them again if it fetches at all.
     Corrupt {
         /// Whose.
         peer: u32,

@@ -1,8 +1,8 @@
 //! What a virtual peer holds: chunks and manifest nodes, and when they are durable.
 //!
 //! As in the node: a group is committed once it holds so many bytes or its first chunk has waited so long, and while
-//! others wait for what is fetched as soon as the last such commit is so long ago. Only what is durable is told to others
-//! and served.
+//! others wait for what is fetched as soon as the last such commit is so long ago. Only what is durable is told to
+//! others and served.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! These are most of what happens in a crowd: each is a few bytes to each of dozens. So where nothing else is on a
 //! stream and nothing can be lost, they go ahead of all items, as what requesters say does: the line pays for them with
-//! its next item, and they come to all at the same moment, which is one event.
+//! its next item, and each is one event. What they say is kept once for all.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use super::events::{Event, Nanos};
 use super::serving::range_bytes;
 use super::world::World;
 
-/// Chunks that a server holds by now, on their way to some whom it serves.
+/// News on their way.
 #[derive(Debug)]
 pub(super) struct Telling {
-    at: Nanos,
-    channels: Vec<u32>,
     ranges: Arc<[ChunkRange]>,
+    /// To how many they have not come yet.
+    left: usize,
 }
 
 impl World {
@@ -34,26 +34,26 @@ impl World {
 
     fn tell(&mut self, server: u32, told: &[u32], ranges: Arc<[ChunkRange]>) {
         let bytes = range_bytes(ranges.len());
-        let mut telling: Option<Telling> = None;
+        let place = self.tellings.insert(Telling { ranges: ranges.clone(), left: 0 });
+        let mut left = 0;
         for number in told {
-            let Some(at) = self.goes_ahead(server, *number, bytes) else {
-                self.put(*number, Item::Have(ranges.clone()), bytes, None);
-                continue;
-            };
-            if let Some(open) = &mut telling
-                && open.at == at
-            {
-                open.channels.push(*number);
-                continue;
+            match self.goes_ahead(server, *number, bytes) {
+                Some((client, at)) => {
+                    self.events.add(at, client, Event::Told { telling: place as u32, channel: *number });
+                    left += 1;
+                }
+                None => self.put(*number, Item::Have(ranges.clone()), bytes, None),
             }
-            let next = Telling { at, channels: vec![*number], ranges: ranges.clone() };
-            self.send_telling(telling.replace(next));
         }
-        self.send_telling(telling);
+        if left == 0 {
+            self.tellings.remove(place);
+        } else if let Some(telling) = self.tellings.get_mut(place) {
+            telling.left = left;
+        }
     }
 
-    /// Lets news go ahead in a channel, if they can; gives when they come.
-    fn goes_ahead(&mut self, server: u32, number: u32, bytes: u64) -> Option<Nanos> {
+    /// Lets news go ahead in a channel, if they can; gives to whom and when they come.
+    fn goes_ahead(&mut self, server: u32, number: u32, bytes: u64) -> Option<(u32, Nanos)> {
         let peer = self.peers.get_mut(server as usize).filter(|peer| peer.works())?;
         let channel = self.channels.get_mut(number as usize)?;
         if !channel.is_open() || channel.is_cut || !channel.stream.is_empty() || channel.path.loses() {
@@ -66,36 +66,32 @@ impl World {
         self.totals.control_bytes += bytes;
         self.totals.sent_bytes += bytes;
         self.told_bytes += bytes;
-        Some(at)
+        Some((channel.client, at))
     }
 
-    fn send_telling(&mut self, telling: Option<Telling>) {
-        if let Some(telling) = telling {
-            let at = telling.at;
-            let place = self.tellings.insert(telling) as u32;
-            self.events.add(at, Event::Told(place));
+    /// News have come to whom they were for.
+    pub(super) fn told(&mut self, place: u32, number: u32) {
+        let Some(telling) = self.tellings.get_mut(place as usize) else { return };
+        telling.left -= 1;
+        let is_last = telling.left == 0;
+        let ranges = telling.ranges.clone();
+        if is_last {
+            self.tellings.remove(place as usize);
         }
-    }
-
-    /// News have come to all whom they were for.
-    pub(super) fn told(&mut self, place: u32) {
-        let Some(Telling { channels, ranges, .. }) = self.tellings.try_remove(place as usize) else { return };
         let bytes = range_bytes(ranges.len());
-        for number in channels {
-            self.told_bytes -= bytes;
-            let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else {
-                self.totals.lost_bytes += bytes;
-                continue;
-            };
-            let client = channel.client;
-            let Some(peer) = self.peers.get_mut(client as usize) else { continue };
-            peer.down.debt += bytes;
-            if !peer.works() {
-                channel.hold(Item::Have(ranges.clone()), bytes);
-                continue;
-            }
-            self.totals.received_bytes += bytes;
-            self.take(client, number, Item::Have(ranges.clone()));
+        self.told_bytes -= bytes;
+        let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else {
+            self.totals.lost_bytes += bytes;
+            return;
+        };
+        let client = channel.client;
+        let Some(peer) = self.peers.get_mut(client as usize) else { return };
+        peer.down.debt += bytes;
+        if !peer.works() {
+            channel.hold(Item::Have(ranges), bytes);
+            return;
         }
+        self.totals.received_bytes += bytes;
+        self.take(client, number, Item::Have(ranges));
     }
 }

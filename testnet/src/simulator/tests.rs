@@ -96,7 +96,8 @@ fn bytes_are_sent_received_or_lost_and_no_line_is_faster_than_it_is() {
 fn an_engine_never_keeps_what_a_liar_sends_and_never_waits_for_a_mute_one() {
     for nature in [Nature::WrongChunks, Nature::WrongNodes, Nature::Silent, Nature::Drips] {
         let slow = Line { up: Some(5 * MB), delay: Duration::from_millis(1), ..Line::default() };
-        let bad = PeerSetup { nature, ..PeerSetup::seeder() };
+        let near = Line { delay: Duration::from_millis(1), ..Line::default() };
+        let bad = PeerSetup { nature, line: near, ..PeerSetup::seeder() };
         let mut peers = vec![with_line(PeerSetup::seeder(), slow)];
         peers.extend(std::iter::repeat_n(bad, 5));
         peers.push(with_line(PeerSetup::leecher(), slow));

@@ -49,13 +49,13 @@ impl World {
             }
             if channel.next_start > self.now {
                 // It stays out of the ring until then.
-                self.events.add(channel.next_start, Event::Unpaused(number));
+                self.events.add(channel.next_start, server, Event::Unpaused(number));
                 continue;
             }
             match self.depart(server, number) {
                 0 => self.passed(server),
                 takes => {
-                    self.events.add(self.now + takes, Event::Sent(server));
+                    self.events.add(self.now + takes, server, Event::Sent(server));
                     return;
                 }
             }
@@ -101,14 +101,15 @@ impl World {
         let parts = whole / nanos(HEARD_OF);
         framed.last_byte = last_byte;
         channel.stream.depart();
-        let is_free = self.peers.get(channel.client as usize).is_none_or(|client| client.down.rate.is_none());
+        let client = channel.client;
+        let is_free = self.peers.get(client as usize).is_none_or(|client| client.down.rate.is_none());
         if is_free {
-            self.events.add(last_byte, Event::Arrives(number));
+            self.events.add(last_byte, client, Event::Arrives(number));
         } else {
-            self.events.add(first_byte, Event::Arrives(number));
+            self.events.add(first_byte, client, Event::Arrives(number));
         }
         for part in 1..=parts {
-            self.events.add(first_byte + part * nanos(HEARD_OF), Event::Progress(number));
+            self.events.add(first_byte + part * nanos(HEARD_OF), client, Event::Progress(number));
         }
         if let Some(peer) = self.peers.get_mut(server as usize) {
             peer.up.passing = Some((number, bytes));
@@ -145,22 +146,23 @@ impl World {
     pub(super) fn arrives(&mut self, number: u32) {
         let Some(channel) = self.channels.get_mut(number as usize).filter(|channel| channel.is_open()) else { return };
         let Some(&Framed { bytes, last_byte, .. }) = channel.stream.first_flying() else { return };
-        let Some(client) = self.peers.get_mut(channel.client as usize) else { return };
-        let is_waited_for = client.works() && !channel.stream.has_landed();
+        let client = channel.client;
+        let Some(peer) = self.peers.get_mut(client as usize) else { return };
+        let is_waited_for = peer.works() && !channel.stream.has_landed();
         channel.stream.land();
-        if client.down.rate.is_none() && is_waited_for {
+        if peer.down.rate.is_none() && is_waited_for {
             return self.received(number);
         }
-        if client.down.rate.is_none() {
+        if peer.down.rate.is_none() {
             return self.lands(number);
         }
-        let at = client.down.lands(bytes, last_byte, self.now).max(channel.lands_at);
+        let at = peer.down.lands(bytes, last_byte, self.now).max(channel.lands_at);
         channel.lands_at = at;
         let parts = at.saturating_sub(last_byte) / nanos(HEARD_OF);
         for part in 1..=parts {
-            self.events.add(last_byte + part * nanos(HEARD_OF), Event::Progress(number));
+            self.events.add(last_byte + part * nanos(HEARD_OF), client, Event::Progress(number));
         }
-        self.events.add(at, Event::Lands(number));
+        self.events.add(at, client, Event::Lands(number));
     }
 
     /// An item has come whole.
@@ -180,12 +182,13 @@ impl World {
     fn received(&mut self, number: u32) {
         let Some(channel) = self.channels.get_mut(number as usize) else { return };
         let Some(framed) = channel.stream.take() else { return };
-        let client = channel.client;
+        let (client, server) = (channel.client, channel.server);
         let was_full = channel.transit >= channel.path.window;
+        let back = self.now + channel.path.delay;
         channel.transit -= framed.bytes;
         self.totals.received_bytes += framed.bytes;
         if was_full {
-            self.line_up(number);
+            self.events.add(back, server, Event::Unpaused(number));
         }
         self.take(client, number, framed.item);
     }

@@ -18,6 +18,7 @@ use super::dice::Dice;
 use super::events::{Event, Events, Nanos, nanos};
 use super::line::{Downlink, Path, Uplink};
 use super::meeting::{Dht, Swarm};
+use super::meets::Refusal;
 use super::peer::{Peer, Presence, Tally};
 use super::script::Script;
 use super::setup::{Fault, Holds, PeerSetup, Setup};
@@ -34,12 +35,15 @@ pub(super) struct World {
     pub(super) setup: Setup,
     pub(super) seed: u64,
     pub(super) content: Content,
+    /// The moment of the peer whose turn it is: others may be further, by less than any way between two.
     pub(super) now: Nanos,
     pub(super) events: Events,
     pub(super) peers: Vec<Peer>,
     /// Every channel there ever was: numbers are never used twice.
     pub(super) channels: Vec<Channel>,
     requests: Slab<(u32, Request)>,
+    /// Dials that were not taken, of which the client does not know yet.
+    pub(super) refusals: Slab<Refusal>,
     /// News on their way, and their bytes.
     pub(super) tellings: Slab<Telling>,
     pub(super) told_bytes: u64,
@@ -87,15 +91,17 @@ impl World {
     pub(super) fn new(setup: Setup, seed: u64) -> Result<Self, SimulatorError> {
         let mut dice = Dice::new(seed);
         let content = Content::new(setup.bytes, setup.chunk_bytes, dice.seed())?;
+        let events = Events::new(setup.shortest_way(), SAMPLE_EVERY, nanos(setup.limit));
         let mut world = Self {
             peers: Vec::with_capacity(setup.peers.len()),
             setup,
             seed,
             content,
             now: 0,
-            events: Events::default(),
+            events,
             channels: Vec::new(),
             requests: Slab::new(),
+            refusals: Slab::new(),
             tellings: Slab::new(),
             told_bytes: 0,
             dice,
@@ -164,25 +170,28 @@ impl World {
     /// Runs until every fetch is done that can be, nothing can happen any more, or the limit has passed.
     pub(super) fn run(&mut self) {
         let limit = nanos(self.setup.limit);
+        let mut latest = 0;
         while self.fetching > self.hopeless {
-            let Some((at, event)) = self.events.next() else { return };
-            if at > self.now && std::mem::take(&mut self.is_stale) {
+            let Some((at, event)) = self.events.next() else { break };
+            if at != self.now && std::mem::take(&mut self.is_stale) {
                 self.count_hopeless();
                 if self.fetching <= self.hopeless {
-                    return;
+                    break;
                 }
             }
             if at > limit {
-                self.now = limit;
-                return;
+                latest = limit;
+                break;
             }
             while at >= self.next_sample {
                 self.sample(self.next_sample);
                 self.next_sample += SAMPLE_EVERY;
             }
             self.now = at;
+            latest = latest.max(at);
             self.happen(event);
         }
+        self.now = latest;
     }
 
     pub(super) fn time(&self) -> Duration {
@@ -199,8 +208,9 @@ impl World {
             Event::Lands(channel) => self.lands(channel),
             Event::Progress(channel) => self.progress(channel),
             Event::Request(place) => self.request_came(place),
-            Event::Told(place) => self.told(place),
+            Event::Told { telling, channel } => self.told(telling, channel),
             Event::Dialled(channel) => self.dialled(channel),
+            Event::Refused(place) => self.refused(place),
             Event::ServerGone(channel) => self.server_gone(channel),
             Event::ClientGone(channel) => self.client_gone(channel),
             Event::Expires(channel) => self.expires(channel),
@@ -271,7 +281,7 @@ impl World {
 
     pub(super) fn send_request(&mut self, number: u32, request: Request, bytes: u64) {
         let Some(channel) = self.channels.get(number as usize) else { return };
-        let at = self.now + channel.path.delay;
+        let (at, to) = (self.now + channel.path.delay, channel.server);
         if let Some(server) = self.peers.get_mut(channel.server as usize) {
             server.down.debt += bytes;
         }
@@ -281,7 +291,7 @@ impl World {
         }
         self.totals.request_bytes += bytes;
         let place = self.requests.insert((number, request)) as u32;
-        self.events.add(at, Event::Request(place));
+        self.events.add(at, to, Event::Request(place));
     }
 
     fn request_came(&mut self, place: u32) {
