@@ -154,10 +154,10 @@ pub(crate) struct PublishArgs {
     /// The name in the link [default: the last part of the path; none for stdin]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Keep references into files of 1 MiB and more instead of copies. Costs no second copy on disk (below 0.5 % of their
-    /// size) and is several times quicker; but this node serves the content only for as long as nobody changes, moves or
-    /// removes these files (what changed is noticed on every read, reported and never served) [default: copy, which
-    /// takes as much disk again]
+    /// Keep references into files of 1 MiB and more instead of copies. Costs no second copy on disk (below 0.5 % of
+    /// their size) and is several times quicker; but this node serves the content only for as long as nobody changes,
+    /// moves or removes these files (what changed is noticed on every read, reported and never served) [default: copy,
+    /// which takes as much disk again]
     #[arg(long)]
     pub(crate) in_place: bool,
     /// Store and exit without telling anybody; the next node that runs in this home announces and serves it, as all

@@ -112,8 +112,8 @@ pub(crate) const MAX_CANDIDATES: usize = 256;
 pub(crate) const BAN: Duration = Duration::from_secs(600);
 /// Verified chunk bytes of one fetch that may wait for the store and the output file.
 pub(crate) const FETCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// Chunk bytes that all fetches of this node may have in flight together. It is what one connection's receive windows may
-/// grow to (`NetworkLimits::receive_window_bytes`), so that a single fast peer can use it all.
+/// Chunk bytes that all fetches of this node may have in flight together. It is what one connection's receive windows
+/// may grow to (`NetworkLimits::receive_window_bytes`), so that a single fast peer can use it all.
 pub(crate) const FETCH_BUDGET_BYTES: u64 = 64 * 1024 * 1024;
 /// Bases of one fetch.
 pub(crate) const MAX_BASES: usize = 8;

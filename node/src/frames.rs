@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::config::FRAME_DEADLINE;
 
 /// Room that a buffer for chunks begins with. Frames are slices of it, so a chunk is not copied between the stream and
-/// the store; what straddles two buffers is, which is why it is longer than the longest chunk; and no longer than what the
-/// allocator keeps at hand, or the system would clear every page of it anew.
+/// the store; what straddles two buffers is, which is why it is longer than the longest chunk; and no longer than what
+/// the allocator keeps at hand, or the system would clear every page of it anew.
 const CHUNK_BUFFER_BYTES: usize = 384 * 1024;
 /// A buffer with less room than this is exchanged for a new one before the next read.
 const CHUNK_LEAST_ROOM: usize = 64 * 1024;
@@ -119,8 +119,8 @@ pub(crate) async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, mut bytes: 
     deadline(stream.flush()).await
 }
 
-/// Writes all of `bytes` for as long as `is_enough` does not say that the other side takes them too slowly. It is asked at
-/// least every second, with how many bytes were taken, in what time, and how long ago the last of them were.
+/// Writes all of `bytes` for as long as `is_enough` does not say that the other side takes them too slowly. It is asked
+/// at least every second, with how many bytes were taken, in what time, and how long ago the last of them were.
 pub(crate) async fn write_while<W: AsyncWrite + Unpin>(
     stream: &mut W,
     bytes: &[u8],

@@ -73,8 +73,8 @@ impl Operations {
         stream::unfold(state, Following::next).boxed()
     }
 
-    /// Runs `work`, which sends items, in a task; its progress is told by [`Self::transfers`] alone. Dropping the stream
-    /// cancels it.
+    /// Runs `work`, which sends items, in a task; its progress is told by [`Self::transfers`] alone. Dropping the
+    /// stream cancels it.
     pub(crate) fn items<T, F>(
         &self,
         transfer: TransferInfo,

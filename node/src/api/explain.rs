@@ -34,8 +34,8 @@ pub enum FetchState {
 /// One fetch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FetchReport {
-    /// What it is for: `fetch`, `repair`, `read` (bytes in order), `list` (entries) or `base` (the chunk list, for another
-    /// fetch).
+    /// What it is for: `fetch`, `repair`, `read` (bytes in order), `list` (entries) or `base` (the chunk list, for
+    /// another fetch).
     pub purpose: String,
     /// How it stands.
     pub state: FetchState,

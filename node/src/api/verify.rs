@@ -50,7 +50,8 @@ pub struct DamageInfo {
     pub file: PathBuf,
     /// What about it is wrong.
     pub detail: String,
-    /// How many chunks and manifest nodes in that file are damaged, of which this is the first; 1 for a part of a table.
+    /// How many chunks and manifest nodes in that file are damaged, of which this is the first; 1 for a part of a
+    /// table.
     #[serde(default = "one")]
     pub count: u64,
 }

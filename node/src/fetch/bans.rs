@@ -1,5 +1,5 @@
-//! Peers that broke their word, for as long as they are not talked to; and those that were asked and moved nothing, which
-//! are on probation wherever they are met.
+//! Peers that broke their word, for as long as they are not talked to; and those that were asked and moved nothing,
+//! which are on probation wherever they are met.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

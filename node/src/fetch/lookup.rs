@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::network::{Network, NetworkError, NewRecord, Provider};
 
-/// How long peers that were named are asked alone. A small content is here by then, and the DHT was not troubled for it.
+/// How long peers that were named are asked alone. A small content is here by then, and the DHT was not troubled for
+/// it.
 const HEAD_START: Duration = Duration::from_millis(50);
 /// The pause after the first look-up; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -23,8 +23,8 @@ use crate::store::{Hold, Ingest, ManifestRecord, Replacing, Seq, Store};
 const MAX_UNSETTLED: usize = 128 * 1024;
 
 /// How long after the last time that chunks were made durable because others wait for them it is done again: what comes
-/// into a crowd must be passed on from peer to peer, and each has to make it durable first. The first are at once, since
-/// until then this node has nothing to give.
+/// into a crowd must be passed on from peer to peer, and each has to make it durable first. The first are at once,
+/// since until then this node has nothing to give.
 const AWAITED_DELAY: Duration = Duration::from_millis(50);
 
 /// Takes chunks in.

@@ -3,9 +3,9 @@
 //!
 //! `libp2p_tls::Config` offers ChaCha20 first everywhere. Where the CPU has AES instructions, a stream under
 //! AES-128-GCM costs little more than half the CPU, so this upgrade offers and, as server, picks it first there
-//! (docs/decisions/0003-network.md has the figures). On the wire it is the same protocol, `/tls/1.0.0`: certificates are made and checked by `libp2p_tls`, and
-//! either side may be any libp2p program. Only TLS 1.3; both sides show exactly one self-signed certificate that
-//! binds the connection to the peer's key.
+//! (docs/decisions/0003-network.md has the figures). On the wire it is the same protocol, `/tls/1.0.0`: certificates
+//! are made and checked by `libp2p_tls`, and either side may be any libp2p program. Only TLS 1.3; both sides show
+//! exactly one self-signed certificate that binds the connection to the peer's key.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,5 @@
-//! From wanted indices to frames: reads chunks and nodes from the store and packs them for the wire. Blocks on the disk.
+//! From wanted indices to frames: reads chunks and nodes from the store and packs them for the wire. Blocks on the
+//! disk.
 
 use bytes::BytesMut;
 use shoal_protocol::availability::{ChunkIndex, ChunkRange, push_index};
@@ -34,9 +35,10 @@ impl ChunkSource {
         Self { store, rows }
     }
 
-    /// The frames for the first of these chunks, in their order: up to and with the one that reaches `bytes`. What cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once.
-    /// They are made in `buffer`, whose memory has served before: half a MiB from the system for each batch would
-    /// cost more than to fill it.
+    /// The frames for the first of these chunks, in their order: up to and with the one that reaches `bytes`. What
+    /// cannot be read is answered with NO_CHUNKS, so that the requester asks elsewhere at once. They are made in
+    /// `buffer`, whose memory has served before: half a MiB from the system for each batch would cost more than to fill
+    /// it.
     pub(super) fn frames(
         &mut self,
         wanted: &[ChunkIndex],

@@ -1,8 +1,9 @@
 //! How long a requester is waited for that takes what it asked for slowly, or asks for nothing. Pure.
 //!
-//! A session that waits for its requester keeps its place from others. While there are places enough, only one that takes
-//! nothing for long loses it. From half of them on, so does one that is slower than any line still in use, and one that
-//! asks for nothing a while: else a few peers that read a byte now and then, or nothing, would have all places.
+//! A session that waits for its requester keeps its place from others. While there are places enough, only one that
+//! takes nothing for long loses it. From half of them on, so does one that is slower than any line still in use, and
+//! one that asks for nothing a while: else a few peers that read a byte now and then, or nothing, would have all
+//! places.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ const CROWDED_RATE: u64 = 8 * 1024;
 /// How long a session may lie idle then: nothing is asked, and there is nothing to tell.
 const CROWDED_IDLE: Duration = Duration::from_secs(60);
 
-/// Whether a requester is fast enough to be served on: of one write it took so many bytes in that `time`, the last of them
-/// `idle` ago.
+/// Whether a requester is fast enough to be served on: of one write it took so many bytes in that `time`, the last of
+/// them `idle` ago.
 pub(super) fn is_fast_enough(sessions: usize, written: usize, time: Duration, idle: Duration) -> bool {
     let is_slow = (written as u64) < CROWDED_RATE.saturating_mul(time.as_secs());
     idle < FRAME_DEADLINE && !(sessions >= CROWDED_SESSIONS && time >= CROWDED_PATIENCE && is_slow)

@@ -99,7 +99,8 @@ impl Scheduler {
         }
     }
 
-    /// Hands out what is due by now; says when the clock's task is to wake next, unless it is told of something earlier.
+    /// Hands out what is due by now; says when the clock's task is to wake next, unless it is told of something
+    /// earlier.
     fn let_time_pass(&self) -> Option<Duration> {
         let now = self.started.elapsed();
         let mut state = self.lock();

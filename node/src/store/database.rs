@@ -2,8 +2,8 @@
 //!
 //! Owns the rules that hold for each database of the store: durable commits save the allocator state (or the next
 //! start would walk the whole file), a panic inside redb is damage of the file and not the end of the process, and
-//! after an error of the disk the handle, which redb has closed, is dropped and the file opened anew. One that cannot be
-//! opened because the disk takes no writes is opened with what redb writes kept in memory, to be read. What a table
+//! after an error of the disk the handle, which redb has closed, is dropped and the file opened anew. One that cannot
+//! be opened because the disk takes no writes is opened with what redb writes kept in memory, to be read. What a table
 //! means is its owner's business.
 
 use std::fs::{File, OpenOptions};
@@ -216,8 +216,8 @@ impl OpenDatabase {
 
 /// Reads the rows in which redb describes its tables, so that damage in one comes to light while no table is open.
 ///
-/// A write transaction opens a table under a lock. If redb panics at its description then, the lock is poisoned; a table
-/// that was opened before takes the same lock when the panic drops it, panics too, and that ends the process.
+/// A write transaction opens a table under a lock. If redb panics at its description then, the lock is poisoned; a
+/// table that was opened before takes the same lock when the panic drops it, panics too, and that ends the process.
 fn look_at_tables(database: &Database) -> Result<(), Trouble> {
     // Every description is read before this returns.
     drop(database.begin_read()?.list_tables()?);

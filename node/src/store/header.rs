@@ -24,8 +24,8 @@ const IN_USE: u8 = 2;
 /// Two bytes that mean nothing, then the sizes of pages and regions (`u32` each): 4,096 bytes; no header, 2^20 pages.
 const SIZES: std::ops::Range<usize> = 12..24;
 const SIZES_BYTES: [u8; 12] = [0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
-/// The commits, each of which begins with the version of redb's format, and where in them their number (`u64`) is: each is
-/// larger than the one before.
+/// The commits, each of which begins with the version of redb's format, and where in them their number (`u64`) is: each
+/// is larger than the one before.
 const COMMITS: [usize; 2] = [64, 192];
 const COMMIT_NUMBER: usize = 104;
 const COMMIT_VERSION: u8 = 3;

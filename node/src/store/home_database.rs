@@ -1,8 +1,8 @@
 //! A database with a place of its own in the home: the index, the catalog, the table of files in place.
 //!
-//! What follows from other files is *derived*: where the disk takes no writes it goes on in memory, and its owner brings
-//! it back to the disk. What follows from nothing is then only read, and each attempt to write looks first whether the
-//! disk takes it again.
+//! What follows from other files is *derived*: where the disk takes no writes it goes on in memory, and its owner
+//! brings it back to the disk. What follows from nothing is then only read, and each attempt to write looks first
+//! whether the disk takes it again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -186,9 +186,9 @@ impl HomeDatabase {
         Ok(())
     }
 
-    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is kept aside, under
-    /// the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong. Waits for
-    /// transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
+    /// Checks every page of the file that is in use against its checksum. When one is wrong the file is kept aside,
+    /// under the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong.
+    /// Waits for transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
     pub(super) fn check_or_renew<T>(
         &self,
         salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
@@ -239,8 +239,8 @@ impl HomeDatabase {
         outcome
     }
 
-    /// Gives the file the extension `damaged`. What follows from nothing has its old name, too, until the new file takes
-    /// it: whatever happens in between, no start may find none and begin an empty one.
+    /// Gives the file the extension `damaged`. What follows from nothing has its old name, too, until the new file
+    /// takes it: whatever happens in between, no start may find none and begin an empty one.
     fn keep_aside(&self) -> Result<(), StoreError> {
         let aside = self.path.with_extension("damaged");
         let kept = if self.about.is_derived {

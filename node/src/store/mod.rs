@@ -134,8 +134,8 @@ impl Store {
         self.shared().holds.hold(content)
     }
 
-    /// Which of the chunks are held, and stay so as long as `hold` lives; and what of them was found damaged first. Those
-    /// in a file of the user that does not look as it did are read. Blocks.
+    /// Which of the chunks are held, and stay so as long as `hold` lives; and what of them was found damaged first.
+    /// Those in a file of the user that does not look as it did are read. Blocks.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -157,7 +157,8 @@ impl Store {
         Ok((held, damage))
     }
 
-    /// The encoding of a manifest's node, checked; `None` when it is not held. It stays as long as `hold` lives. Blocks.
+    /// The encoding of a manifest's node, checked; `None` when it is not held. It stays as long as `hold` lives.
+    /// Blocks.
     ///
     /// # Errors
     /// As for [`read_chunk`](Self::read_chunk).
@@ -247,8 +248,8 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Lets go in the background what is beyond the quota, which may have been lowered. Whatever is put or collected does
-    /// the same; without this a store in which nothing happens stays as it is.
+    /// Lets go in the background what is beyond the quota, which may have been lowered. Whatever is put or collected
+    /// does the same; without this a store in which nothing happens stays as it is.
     pub fn keep_quota(&self) {
         self.shared().collector.nudge();
     }

@@ -144,8 +144,8 @@ impl Quota {
         room(bytes)
     }
 
-    /// Waits until those have finished who are writing: what they reserved is more than what they take. Says whether there
-    /// was anybody to wait for. Never called by one who has room.
+    /// Waits until those have finished who are writing: what they reserved is more than what they take. Says whether
+    /// there was anybody to wait for. Never called by one who has room.
     pub(super) fn wait_for_writers(&self) -> bool {
         let ledger = self.ledger();
         if ledger.rooms == 0 {

@@ -18,8 +18,8 @@ use super::segment::Segment;
 use super::segments::{Appender, Segments};
 
 /// Opens the index at `path` and brings it up to date from the segments. Where the disk takes no writes it goes on in
-/// memory for as long as that lasts: what is held stays readable. One that is damaged is moved aside, since the segments
-/// can make it again.
+/// memory for as long as that lasts: what is held stays readable. One that is damaged is moved aside, since the
+/// segments can make it again.
 pub(super) fn ready_index(
     path: &Path,
     config: &StoreConfig,

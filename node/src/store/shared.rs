@@ -51,8 +51,9 @@ pub(super) struct Shared {
     pub(super) quiet: Quiet,
     // Objects that were asked for: tells the collector whether others read.
     pub(super) reads: AtomicU64,
-    // How often the index was opened anew. Whoever uses the index reads it meanwhile, so that nobody looks into one that
-    // has not got back yet what it forgot; one heals at a time, and the count says whether another has done it already.
+    // How often the index was opened anew. Whoever uses the index reads it meanwhile, so that nobody looks into one
+    // that has not got back yet what it forgot; one heals at a time, and the count says whether another has done it
+    // already.
     pub(super) healed: RwLock<u64>,
     // Given up once every file is closed.
     pub(super) lock: Mutex<Option<HomeLock>>,
@@ -216,8 +217,8 @@ impl Shared {
         *self.healed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work`, unless the index was opened anew since that had happened `heals` times: what was learnt of it before
-    /// may not be true any more. It is not opened anew meanwhile.
+    /// Runs `work`, unless the index was opened anew since that had happened `heals` times: what was learnt of it
+    /// before may not be true any more. It is not opened anew meanwhile.
     pub(super) fn on_same_index<T>(
         &self,
         heals: u64,

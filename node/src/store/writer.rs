@@ -1,9 +1,9 @@
 //! The threads that write: some append groups to segments, one looks after the index.
 //!
-//! A writer takes a group, drops from it what is held already, commits the rest to its segment, makes it findable in the
-//! index and settles it, without another thread in between: whoever fetches something small waits for each of these
-//! steps. So a group is readable the moment it is acknowledged. What nobody waits for, making the index of an idle store
-//! durable and sealing segments, the keeper does.
+//! A writer takes a group, drops from it what is held already, commits the rest to its segment, makes it findable in
+//! the index and settles it, without another thread in between: whoever fetches something small waits for each of these
+//! steps. So a group is readable the moment it is acknowledged. What nobody waits for, making the index of an idle
+//! store durable and sealing segments, the keeper does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,8 +48,8 @@ pub(super) fn write_groups(shared: &Shared, news: &SyncSender<News>, commit_grou
                 Err(error)
             }
         };
-        // Given back after each group, so that the collector finds segments that nobody is writing to, and before whoever
-        // waits puts the next: that goes there too.
+        // Given back after each group, so that the collector finds segments that nobody is writing to, and before
+        // whoever waits puts the next: that goes there too.
         let full = match slot {
             Some(Appender { segment, head }) if head.stream_bytes >= shared.segment_bytes => Some(segment),
             Some(appender) => {
@@ -85,8 +85,8 @@ fn is_durable(shared: &Shared) -> bool {
     shared.unsynced_groups.load(Ordering::Relaxed) == 0 && shared.catalog.has_all()
 }
 
-/// Makes a group findable, durably so every `commit_groups` groups, and then the records that came with it. `hold`, which
-/// knows where all its objects lie that were held before, learns of the others.
+/// Makes a group findable, durably so every `commit_groups` groups, and then the records that came with it. `hold`,
+/// which knows where all its objects lie that were held before, learns of the others.
 fn index_group(shared: &Shared, written: Written, hold: &Hold, commit_groups: u32) -> Result<(), StoreError> {
     let Written { indexed, room, records, holds: _holds } = written;
     for (_, row) in indexed.directory.rows(indexed.segment) {

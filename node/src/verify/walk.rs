@@ -1,4 +1,5 @@
-//! Walking over one content: which of its nodes and chunks are held, and, on request, whether each is what it should be.
+//! Walking over one content: which of its nodes and chunks are held, and, on request, whether each is what it should
+//! be.
 
 use shoal_protocol::hash::{ChunkId, ContentHash, NodeId};
 use shoal_protocol::manifest::{ChunkLeaf, ChunkWalk, ContentKind, EntryWalk, Root, Step};

@@ -1,7 +1,7 @@
 //! Which bytes of the stream belong to which entry, for all entries at once.
 //!
-//! A layout keeps at most 36 bytes an entry and its path, in a few large allocations, and answers in logarithmic time. It
-//! grows with the entries that were pushed, never with what a root claims.
+//! A layout keeps at most 36 bytes an entry and its path, in a few large allocations, and answers in logarithmic time.
+//! It grows with the entries that were pushed, never with what a root claims.
 
 use std::ops::Range;
 

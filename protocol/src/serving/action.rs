@@ -8,9 +8,9 @@ use crate::availability::{ChunkIndex, ChunkRange};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// A peer, as the shell numbers it: sessions of one peer that are open at the same time have the same number, and no two
-/// peers ever have the same. Of a peer that comes again under the number it had, it is known how it did before, as long as
-/// not 1,024 others have gone since.
+/// A peer, as the shell numbers it: sessions of one peer that are open at the same time have the same number, and no
+/// two peers ever have the same. Of a peer that comes again under the number it had, it is known how it did before, as
+/// long as not 1,024 others have gone since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerNumber(pub u64);
 

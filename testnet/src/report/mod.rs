@@ -238,8 +238,8 @@ impl Report {
     }
 
     /// The longest stretch of samples in which a fetch that had begun and was not over got nothing, with the fetch, its
-    /// length and when it began, both in microseconds; of the fetches at these nodes that went on after a moment, and not
-    /// counting what was before it. What is shorter than two samples is not seen.
+    /// length and when it began, both in microseconds; of the fetches at these nodes that went on after a moment, and
+    /// not counting what was before it. What is shorter than two samples is not seen.
     pub fn longest_standstill(&self, counts: impl Fn(usize) -> bool, after_us: u64) -> Option<(usize, u64, u64)> {
         let went_on = |fetch: &FetchReport| fetch.ended_us.is_none_or(|ended| ended > after_us);
         let fetches = self.fetches.iter().enumerate().filter(|(_, fetch)| counts(fetch.node) && went_on(fetch));

@@ -11,7 +11,8 @@ use super::report::{Bar, Row};
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Four rows: publisher, a node that holds it all and does nothing, provider and fetcher. One run is enough: the kernel keeps the highest mark.
+/// Four rows: publisher, a node that holds it all and does nothing, provider and fetcher. One run is enough: the kernel
+/// keeps the highest mark.
 pub(super) async fn measure(lab: &mut Lab) -> Result<Vec<Row>, BenchError> {
     let bytes = lab.bytes(4 << 30);
     let folder = lab.folder(Medium::Disk, bytes * 4 + bytes / 4)?;

@@ -1,4 +1,5 @@
-//! What an import does, without a store: a file read, cut and hashed as a publish does it, and written as one flat file.
+//! What an import does, without a store: a file read, cut and hashed as a publish does it, and written as one flat
+//! file.
 
 use std::fs::File;
 use std::io::{self, Read};

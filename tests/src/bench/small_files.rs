@@ -1,5 +1,5 @@
-//! A tree of 10,000 files of 10 KiB: publishing, exporting and fetching it. Every run has fresh folders, as making files right
-//! after mass deletes is several times slower.
+//! A tree of 10,000 files of 10 KiB: publishing, exporting and fetching it. Every run has fresh folders, as making
+//! files right after mass deletes is several times slower.
 
 use std::path::Path;
 use std::time::Instant;

@@ -102,8 +102,8 @@ impl Changes {
         self.write_last();
     }
 
-    /// Opens the file anew after a fault and makes the changes. On a full disk those that let something go are made with
-    /// what there is in reserve.
+    /// Opens the file anew after a fault and makes the changes. On a full disk those that let something go are made
+    /// with what there is in reserve.
     fn commit_again(&self, changes: &[Change], fault: &StoreError) -> Result<Vec<bool>, StoreError> {
         tracing::warn!(error = %fault, "opening the catalog anew");
         let is_full = matches!(fault, StoreError::NoSpace { .. });

@@ -14,8 +14,8 @@ use crate::store::panics::caught;
 use crate::store::record::ManifestRecord;
 
 impl Catalog {
-    /// Looks at every page and at every row of both copies. A damaged page has the catalog written anew with what can be
-    /// read; with `repair` a damaged copy is written anew from the other. Says of each whether it was.
+    /// Looks at every page and at every row of both copies. A damaged page has the catalog written anew with what can
+    /// be read; with `repair` a damaged copy is written anew from the other. Says of each whether it was.
     pub(in crate::store) fn verify(&self, repair: bool) -> Result<Vec<(StoreError, bool)>, StoreError> {
         let damaged = |detail: &str| StoreError::damaged(self.path(), detail);
         let mut found = Vec::new();

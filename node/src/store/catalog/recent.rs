@@ -1,9 +1,9 @@
 //! Records that lie durably in a segment, and not in the catalog yet.
 //!
 //! Whoever fetches something small waits for one commit: its record is in that of its last chunks. The catalog knows it
-//! from then on, and takes it in, durably, with its next change, when there are some, or when the store is idle. How far
-//! it has looked into each segment commits with what it has taken in, so that a start finds what an unclean end left,
-//! and nothing that was removed since.
+//! from then on, and takes it in, durably, with its next change, when there are some, or when the store is idle. How
+//! far it has looked into each segment commits with what it has taken in, so that a start finds what an unclean end
+//! left, and nothing that was removed since.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -21,7 +21,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// How often a collection is begun that lacked room itself, or was overtaken by a fault of the index's file.
 const ROUNDS: u32 = 4;
 
-/// Gives back room. Where the disk is full it works with what the home has in reserve, and goes on with what comes back.
+/// Gives back room. Where the disk is full it works with what the home has in reserve, and goes on with what comes
+/// back.
 pub(super) fn collect(shared: &Shared, news: &SyncSender<News>, effort: Effort) -> Result<Collected, StoreError> {
     let mut all = Collected::default();
     let mut round = 0;

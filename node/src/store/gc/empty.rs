@@ -33,8 +33,8 @@ pub(super) struct Emptier<'a> {
     shared: &'a Shared,
     news: &'a SyncSender<News>,
     marks: &'a Places,
-    /// How often the index had been opened anew when the marks were made. Of another one they say nothing, and an object
-    /// that was taken out may lie in its segment again.
+    /// How often the index had been opened anew when the marks were made. Of another one they say nothing, and an
+    /// object that was taken out may lie in its segment again.
     heals: u64,
     /// Waits as long as others are to go first; `false`: the store closes.
     pace: &'a mut dyn FnMut() -> bool,

@@ -27,8 +27,8 @@ const LEAST_PART: u64 = 64;
 /// What is looked at to tell: some 5 GB of a content.
 const LOOKED_CHUNKS: usize = 64 * 1024;
 
-/// Frees so much that a writer can put a group of `payload` bytes and change `rows` of the index; says how many bytes of
-/// the disk that gave back.
+/// Frees so much that a writer can put a group of `payload` bytes and change `rows` of the index; says how many bytes
+/// of the disk that gave back.
 ///
 /// # Errors
 /// [`StoreError::QuotaReached`] when nothing more can go. What hinders collecting, if evicting would not help.

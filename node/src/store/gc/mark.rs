@@ -30,7 +30,8 @@ pub(super) struct Marks {
     pub(super) files: Places<FileNumber>,
 }
 
-/// The places of all that records lead to. Holds must leave behind what they know from before this until the marks are used.
+/// The places of all that records lead to. Holds must leave behind what they know from before this until the marks are
+/// used.
 ///
 /// Segments that could not be looked into are looked into again first: what they record is needed, too.
 ///

@@ -70,7 +70,8 @@ impl Reliance {
         self.begun == now_begun
     }
 
-    /// Whether a file can be relied on, if nobody has begun to replace anything since. One that was not looked at cannot.
+    /// Whether a file can be relied on, if nobody has begun to replace anything since. One that was not looked at
+    /// cannot.
     pub(super) fn covers(&self, file: FileNumber, now_begun: u64) -> bool {
         self.is_of(now_begun) && self.files.get(&file).copied().unwrap_or(false)
     }

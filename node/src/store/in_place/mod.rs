@@ -308,8 +308,8 @@ impl InPlace {
     }
 
     /// Removes the rows of chunks that are not `live`, or that cannot be read, and of files without chunks. What a
-    /// publish or fetch under way has placed stays. The files themselves are the user's. While a batch of rows is looked
-    /// at and removed, `deciding` keeps others from finding them.
+    /// publish or fetch under way has placed stays. The files themselves are the user's. While a batch of rows is
+    /// looked at and removed, `deciding` keeps others from finding them.
     pub(super) fn sweep<G>(
         &self,
         deciding: impl Fn() -> G,

@@ -284,8 +284,8 @@ struct Placed {
 pub(in crate::store) enum Moves {
     /// They are left where they are.
     Left,
-    /// They move, unless something else is about to be replaced since the look: a file may have lost its standing by that,
-    /// and no other.
+    /// They move, unless something else is about to be replaced since the look: a file may have lost its standing by
+    /// that, and no other.
     IfSure,
     /// They move.
     Made,

@@ -1,8 +1,8 @@
 //! Power cuts while a fetch keeps its output as the store's copy: what was written to it and not synced is lost.
 //!
-//! What the home's databases survive is shown where they live. Here the process runs under `strace`, is killed, and what
-//! it had written to its output since the last sync of it began is taken away again, in sectors at random. The home
-//! stays as it is: all of its writes have reached the disk before those that they speak of.
+//! What the home's databases survive is shown where they live. Here the process runs under `strace`, is killed, and
+//! what it had written to its output since the last sync of it began is taken away again, in sectors at random. The
+//! home stays as it is: all of its writes have reached the disk before those that they speak of.
 
 use std::collections::HashMap;
 use std::fs;

@@ -17,8 +17,8 @@ use super::*;
 /// Far more than the homes of some tests at a time take.
 const LEAST_MEMORY_BYTES: u64 = 512 << 20;
 
-/// A folder in memory, if the system has one with room: power cuts are made up here, and waiting for a real disk to sync
-/// would only take time.
+/// A folder in memory, if the system has one with room: power cuts are made up here, and waiting for a real disk to
+/// sync would only take time.
 fn scratch() -> tempfile::TempDir {
     static PARENT: OnceLock<PathBuf> = OnceLock::new();
     let parent = PARENT.get_or_init(|| {

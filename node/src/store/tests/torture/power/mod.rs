@@ -1,10 +1,10 @@
 //! The power fails at a sync: of what was written since the sync before, anything may be on the disk.
 //!
-//! A recorder hears of each write, of each sync, and of each folder whose names are made durable. At syncs that the seed
-//! chooses it makes images of the home as a cut could leave it: nothing of what was not synced, everything, whole writes
-//! at random, and each sector of 512 bytes in any of the versions that it has had; and of new, changed and removed
-//! names the same. Each image is opened and asked for all that was acknowledged by then; while it is opened, the power
-//! fails again in the same ways. Some go on: they collect, take in another content, and are opened once more.
+//! A recorder hears of each write, of each sync, and of each folder whose names are made durable. At syncs that the
+//! seed chooses it makes images of the home as a cut could leave it: nothing of what was not synced, everything, whole
+//! writes at random, and each sector of 512 bytes in any of the versions that it has had; and of new, changed and
+//! removed names the same. Each image is opened and asked for all that was acknowledged by then; while it is opened,
+//! the power fails again in the same ways. Some go on: they collect, take in another content, and are opened once more.
 //!
 //! What is wrong with an image is written down and not panicked about: the store takes a panic under redb for damage of
 //! a file, which it may well mend.

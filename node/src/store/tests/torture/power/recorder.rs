@@ -161,7 +161,8 @@ impl<T: Send> Recorder<T> {
         }
     }
 
-    /// The file that was opened at `path`. It keeps its stem when it gets its own name, and goes on after it has lost it.
+    /// The file that was opened at `path`. It keeps its stem when it gets its own name, and goes on after it has lost
+    /// it.
     fn file(&self, state: &mut State<T>, path: &Path) -> Option<u64> {
         let found = self.keep(path).or_else(|_| self.keep(&path.with_extension("redb"))).ok();
         let file = found.or_else(|| state.seen.get(path).copied())?;
