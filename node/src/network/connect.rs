@@ -148,7 +148,7 @@ async fn dial_kinds(
     let mut kinds = kinds.into_iter().peekable();
     let mut dials = FuturesUnordered::new();
     while let Some(kind) = kinds.next() {
-        dials.push(dial(network, peer, kind.addresses));
+        dials.push(dial(network, peer, kind));
         let head_start = Instant::now() + HEAD_START;
         while !dials.is_empty() {
             tokio::select! {
@@ -166,9 +166,9 @@ async fn dial_kinds(
 async fn dial(
     network: &Network,
     peer: PeerId,
-    addresses: Vec<Multiaddr>,
+    Kind { rank, addresses }: Kind,
 ) -> Result<Result<(), Vec<Attempt>>, OpenError> {
-    let dial = network.ask(|reply| Command::Dial { peer: peer.libp2p(), addresses, reply });
+    let dial = network.ask(|reply| Command::Dial { peer: peer.libp2p(), rank, addresses, reply });
     match timeout(DIAL_PATIENCE, dial).await {
         Ok(outcome) => outcome.map_err(stopped),
         Err(_) => Ok(Err(vec![Attempt { address: None, reason: "no answer in time".to_owned() }])),

@@ -161,8 +161,13 @@ impl Driver {
             Command::Routes { peer, reply } => {
                 let _ = reply.send(self.routes(peer));
             }
-            Command::Dial { peer, addresses, reply } => {
-                self.dials.dial(&mut self.swarm, peer, addresses, reply);
+            Command::Dial { peer, rank, addresses, reply } => {
+                // Who asked for routes before the dial of another was done has not heard of that.
+                if self.swarm.behaviour().streams.best_path(&peer).is_some_and(|path| path.rank() <= rank) {
+                    let _ = reply.send(Ok(()));
+                } else {
+                    self.dials.dial(&mut self.swarm, peer, addresses, reply);
+                }
             }
             Command::Open(request) => self.swarm.behaviour_mut().streams.open(request),
             Command::Announce { key, reply } => self.dht.announce(key, reply, Instant::now()),

@@ -43,12 +43,12 @@ async fn addresses_that_cannot_be_listened_on_are_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_is_free_after_a_shutdown() {
-    let first = start(config(&[])).await;
+    // An address of its own, so that the system gives nobody else the port meanwhile.
+    let at = |address: &Address| NetworkConfig { listen: vec![address.clone()], ..config(&[]) };
+    let first = start(at(&"/ip4/127.0.0.2/tcp/0".parse().unwrap())).await;
     let address = first.address().without_peer();
     within(first.network.shutdown()).await;
-    let mut again = config(&[]);
-    again.listen = vec![address.clone()];
-    let again = start(again).await;
+    let again = start(at(&address)).await;
     assert_eq!(again.address().without_peer(), address);
 }
 

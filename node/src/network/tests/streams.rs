@@ -137,6 +137,13 @@ async fn many_streams_at_once_share_one_connection() {
     assert_eq!(streams.len(), 20);
     let peers = client.peers().await.unwrap();
     assert_eq!((peers.len(), peers[0].connections), (1, 1), "dials for the same addresses are joined");
+
+    // One that begins only when another is done.
+    let peer = server.local_peer().libp2p();
+    let addresses: Vec<_> = addresses.iter().map(|address| address.clone().into_libp2p()).collect();
+    let late = client.ask(|reply| Command::Dial { peer, rank: 0, addresses, reply });
+    within(late).await.unwrap().unwrap();
+    assert_eq!(client.peers().await.unwrap()[0].connections, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
