@@ -117,6 +117,8 @@ impl Driver {
             }
         };
         self.close().await;
+        // Whoever hears of the end may count on the ports.
+        drop(self);
         if let Some(reply) = last_wish {
             // Whoever asked may have gone.
             let _ = reply.send(());

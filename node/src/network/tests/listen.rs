@@ -43,7 +43,7 @@ async fn addresses_that_cannot_be_listened_on_are_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_is_free_after_a_shutdown() {
-    // An address of its own, so that the system gives nobody else the port meanwhile.
+    // An address of its own, so that the system gives the port to no other meanwhile.
     let at = |address: &Address| NetworkConfig { listen: vec![address.clone()], ..config(&[]) };
     let first = start(at(&"/ip4/127.0.0.2/tcp/0".parse().unwrap())).await;
     let address = first.address().without_peer();
