@@ -18,8 +18,8 @@ pub(super) type Reply<T> = oneshot::Sender<T>;
 pub(super) enum Command {
     /// What ways there are to a peer.
     Routes { peer: LibPeerId, reply: Reply<Routes> },
-    /// Dial a peer at these addresses and no others, unless a connection of this [rank](Path::rank) or a better one stands
-    /// by now.
+    /// Dial a peer at these addresses and no others, unless a connection of this [rank](Path::rank) or a better one
+    /// stands by now.
     Dial { peer: LibPeerId, rank: u8, addresses: Vec<Multiaddr>, reply: Reply<Result<(), Vec<Attempt>>> },
     /// Open a stream on the best connection there is.
     Open(OpenRequest),

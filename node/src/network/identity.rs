@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use libp2p::identity::{KeyType, Keypair};
 
 use super::PeerId;
+use crate::real_path::folder_of;
 use crate::way_out::way_out;
 
 /// More bytes than an encoded Ed25519 key pair has; a longer file is something else.
@@ -74,13 +75,9 @@ impl Identity {
         let fail = |source| IdentityError::Write { path: path.to_owned(), source };
         let identity = Self::generate();
         let bytes = identity.keypair.to_protobuf_encoding().map_err(|e| fail(io::Error::other(e)))?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         let mut temporary = tempfile::Builder::new()
             .prefix(".identity-")
-            .make_in(folder, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
+            .make_in(folder_of(path), |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
             .map_err(fail)?;
         temporary.write_all(&bytes).map_err(fail)?;
         temporary.as_file().sync_all().map_err(fail)?;
@@ -93,7 +90,7 @@ impl Identity {
             }
             Err(e) => return Err(fail(e.error)),
         }
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(fail)?;
         Ok(identity)
     }
 }
