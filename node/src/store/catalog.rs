@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
+use super::findings::{CATALOG, Findings};
 use super::header;
 use super::holds::Hold;
 use super::home_database::{About, HomeDatabase};
@@ -31,7 +32,7 @@ use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
 use changes::{Request, updated};
 pub(super) use check::check_versions;
-use check::{check_pages, read_all};
+use check::{both_damaged, check_pages, read_all};
 use known::Known;
 pub(super) use recent::Recent;
 use recent::{LOOKED, LOOKED_COPIES, Recents};
@@ -81,6 +82,7 @@ impl Catalog {
     pub(super) fn open(
         path: PathBuf,
         faults: Option<Arc<dyn Faults>>,
+        findings: &Findings,
         losses: Losses,
         reserve: Arc<Reserve>,
     ) -> Result<(Self, Changes), StoreError> {
@@ -89,12 +91,15 @@ impl Catalog {
         let (changes, requests) = mpsc::channel(QUEUE);
         let uses = Arc::<Uses>::default();
         let recents = Arc::<Recents>::default();
-        let wrong = database.read(|transaction| Ok(recents.load(transaction)))?;
-        if let Some(trouble) = wrong {
-            let error = trouble.about(database.path());
-            tracing::error!(%error, "writing the catalog anew with what can be read of it");
-            let (_, lost) = check_pages(&database, &recents)?;
-            lost.iter().for_each(|hash| tracing::error!(%hash, "a record is lost: publish or fetch it again"));
+        let unread = database.read(|transaction| Ok(recents.load(transaction)))?;
+        match check_pages(&database, &recents) {
+            Ok((wrong, lost)) => {
+                let damaged = |hash| StoreError::damaged(database.path(), both_damaged(hash));
+                wrong.iter().for_each(|error| findings.note(CATALOG, database.path(), error, true));
+                lost.iter().for_each(|hash| findings.note(CATALOG, database.path(), &damaged(hash), false));
+            }
+            Err(error) if unread.is_none() => tracing::error!(%error, "the catalog is read as far as that goes"),
+            Err(error) => return Err(error),
         }
         let known = Arc::<Known>::default();
         if let Err(error) = database.read(|transaction| known.load(transaction)) {

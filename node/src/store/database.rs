@@ -18,7 +18,7 @@ use super::FORMAT_VERSION;
 use super::backend::{Faults, FileCall, FileHealth, StoreFile};
 use super::error::{StoreError, Trouble};
 use super::overlay::Overlay;
-use super::panics::{caught, drop_quietly};
+use super::panics::{caught, drop_unwinding};
 
 /// In each database: what it is, and of which format.
 const FORMAT: TableDefinition<&str, &[u8]> = TableDefinition::new("shoal");
@@ -36,10 +36,10 @@ pub(super) struct OpenDatabase {
     identity: Option<(u64, u64)>,
 }
 
-/// redb may panic when it closes a damaged file.
+/// One that nobody [closes](OpenDatabase::close) has failed, and may be damaged: its file stays as a kill would leave it.
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
-        drop_quietly(self.database.take());
+        drop_unwinding(self.database.take());
     }
 }
 
@@ -80,10 +80,9 @@ pub(super) fn open_over(
         tracing::warn!(%error, file = %path.display(), "it cannot be read either");
         refusal.clone()
     })?;
-    guarded(path, || {
-        let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(overlay)?;
-        Ok(OpenDatabase { database: Some(database), health: Arc::default(), refusal: Some(refusal), identity: None })
-    })
+    let mut opened = guarded(path, || over(overlay, Builder::new().set_cache_size(cache_bytes)))?;
+    opened.refusal = Some(refusal);
+    Ok(opened)
 }
 
 /// Runs `work` on the database in `path` as it is once an unclean end has been put right, and leaves the file as it is.
@@ -93,12 +92,21 @@ pub(super) fn peek<T>(
     work: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
 ) -> Result<T, StoreError> {
     let overlay = Overlay::new(path, None).map_err(|source| StoreError::io(path, source))?;
-    guarded(path, || {
-        let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(overlay)?;
-        let looked = work(&database.begin_read()?);
-        drop_quietly(database);
-        looked
-    })
+    guarded(path, || over(overlay, Builder::new().set_cache_size(cache_bytes)))?.read(path, work)
+}
+
+/// Checks every page in use of the database in `path` against its checksum, and leaves the file as it is. What was
+/// committed and is not durable yet is not looked at.
+pub(super) fn check_pages(path: &Path, cache_bytes: usize, faults: Option<&Arc<dyn Faults>>) -> Result<(), StoreError> {
+    let overlay = Overlay::new(path, faults.cloned()).map_err(|source| StoreError::io(path, source))?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+    guarded(path, || over(overlay, &builder)).map(drop)
+}
+
+fn over(overlay: Overlay, builder: &Builder) -> Result<OpenDatabase, Trouble> {
+    let database = Some(builder.create_with_backend(overlay)?);
+    Ok(OpenDatabase { database, health: Arc::default(), refusal: None, identity: None })
 }
 
 /// An empty database in memory, because of `refusal`.
@@ -183,12 +191,6 @@ impl OpenDatabase {
             Ok(about) if (about.dev(), about.ino()) == identity => Ok(()),
             _ => Err(StoreError::damaged(path, "it was moved away or removed while the node was writing to it")),
         }
-    }
-
-    /// Checks every page that is in use against its checksum.
-    pub(super) fn check_pages(&mut self, file: &Path) -> Result<bool, StoreError> {
-        let database = self.database.as_mut().ok_or(StoreError::Closed)?;
-        guarded(file, || Ok(database.check_integrity()?))
     }
 
     /// Why what is written stays in memory, if it does.

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use redb::{Durability, ReadTransaction, WriteTransaction};
 
 use super::backend::Faults;
-use super::database::{OpenDatabase, create, in_memory, open, open_over};
+use super::database::{OpenDatabase, check_pages, create, in_memory, open, open_over};
 use super::error::{StoreError, Trouble};
 
 /// What a database of the home is.
@@ -54,9 +54,14 @@ impl Handle {
 }
 
 impl HomeDatabase {
-    /// Opens the database, or makes it. The file appears under its name only once it is whole.
+    /// Opens the database, or makes it. The file appears under its name only once it is whole. What is derived is not
+    /// opened when a page of it is damaged; the pages of other files are for whoever opens them to
+    /// [check](Self::check_or_renew) before anything is written: what redb makes of a damaged one may end the process.
     pub(super) fn open(path: PathBuf, about: About, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
         let this = Self { path, about, faults, handle: RwLock::new(Handle::Closed) };
+        if about.is_derived && this.path.exists() {
+            this.check_pages()?;
+        }
         let opened = this.opened()?;
         *this.exclusive() = Handle::Open(opened);
         Ok(this)
@@ -168,10 +173,14 @@ impl HomeDatabase {
         outcome
     }
 
+    /// While it is not known whether it can be opened.
+    fn unopened(&self) -> Handle {
+        Handle::Broken(StoreError::io(&self.path, std::io::ErrorKind::Other.into()))
+    }
+
     /// Drops the handle in order to open another one.
     fn let_go(&self, handle: &mut Handle) -> Result<(), StoreError> {
-        let unopened = StoreError::Io { file: self.path.clone(), source: Arc::new(std::io::ErrorKind::Other.into()) };
-        match std::mem::replace(handle, Handle::Broken(unopened)) {
+        match std::mem::replace(handle, self.unopened()) {
             Handle::Open(old) => {
                 if let Err(error) = old.close(&self.path) {
                     tracing::warn!(%error, "closing after a fault");
@@ -187,27 +196,30 @@ impl HomeDatabase {
     }
 
     /// Checks every page of the file that is in use against its checksum. When one is wrong the file is kept aside,
-    /// under the extension `damaged`, and begun anew with what `salvage` had taken out of it; says what was wrong.
-    /// Waits for transactions, and lets none begin meanwhile: redb discards its state when such a check fails.
+    /// under the extension `damaged`, and begun anew with what `salvage` takes out of it; says what was wrong. Waits
+    /// for transactions, and lets none begin meanwhile.
     pub(super) fn check_or_renew<T>(
         &self,
         salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
         fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
     ) -> Result<Option<StoreError>, StoreError> {
         let mut handle = self.exclusive();
-        let salvaged = handle.database()?.read(&self.path, salvage);
-        let Handle::Open(open) = &mut *handle else {
-            return Err(StoreError::Closed);
+        let open = handle.database()?;
+        if self.about.is_derived && open.refusal().is_some() {
+            // The file was left for what is in memory.
+            return Ok(None);
+        }
+        let wrong = match self.check_pages() {
+            Err(wrong) if wrong.is_damage() => wrong,
+            checked => return checked.map(|()| None),
         };
-        let wrong = match open.check_pages(&self.path) {
-            Ok(true) => return Ok(None),
-            Ok(false) => StoreError::damaged(&self.path, "a page does not match its checksum"),
-            Err(error) if error.is_damage() => error,
-            // The disk failed, which says nothing about the file: whoever comes next opens it anew.
-            Err(error) => return Err(error),
-        };
-        self.begin_anew(&mut handle, salvaged?, fill)?;
+        let salvaged = open.read(&self.path, salvage)?;
+        self.begin_anew(&mut handle, salvaged, fill)?;
         Ok(Some(wrong))
+    }
+
+    fn check_pages(&self) -> Result<(), StoreError> {
+        check_pages(&self.path, self.about.cache_bytes, self.faults.as_ref())
     }
 
     /// Keeps the file aside, under the extension `damaged`, and begins an empty one.
@@ -222,8 +234,12 @@ impl HomeDatabase {
         salvaged: T,
         fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
     ) -> Result<(), StoreError> {
-        self.let_go(handle)?;
+        if matches!(handle, Handle::Closed) {
+            return Err(StoreError::Closed);
+        }
         let About { kind, cache_bytes, tables, .. } = self.about;
+        // Not closed, since that would write to it.
+        *handle = self.unopened();
         let made = self.keep_aside().and_then(|()| {
             let fill = |transaction: &WriteTransaction| {
                 tables(transaction)?;
@@ -233,6 +249,11 @@ impl HomeDatabase {
         });
         let (state, outcome) = match self.or_in_memory(made) {
             Ok(made) => (Handle::Open(made), Ok(())),
+            // What can be read of it still can.
+            Err(error) if error.is_refusal() => {
+                let over = open_over(&self.path, cache_bytes, self.faults.as_ref(), error.clone());
+                (over.map_or_else(Handle::Broken, Handle::Open), Err(error))
+            }
             Err(error) => (Handle::Broken(error.clone()), Err(error)),
         };
         *handle = state;

@@ -23,6 +23,7 @@ mod config;
 mod contents;
 mod database;
 mod error;
+mod findings;
 mod formats;
 mod gc;
 mod header;

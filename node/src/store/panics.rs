@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 thread_local! {
@@ -24,6 +24,17 @@ pub(super) fn drop_quietly<T>(value: T) {
     if let Err(words) = caught(|| drop(value)) {
         tracing::warn!(%words, "closing a damaged file");
     }
+}
+
+/// Drops `value` the way a panic that comes through here would. redb commits when a database is closed, but not then; on
+/// a damaged file that commit may panic, and once more while it unwinds, which ends the process.
+pub(super) fn drop_unwinding<T>(value: T) {
+    let dropped = caught(|| {
+        let _value = value;
+        resume_unwind(Box::new("dropped as by a panic"))
+    });
+    let Err::<std::convert::Infallible, _>(words) = dropped;
+    tracing::trace!(%words);
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
@@ -61,5 +72,15 @@ mod tests {
             }
         }
         drop_quietly(Loud);
+        struct Asks<'a>(&'a Cell<bool>);
+        impl Drop for Asks<'_> {
+            fn drop(&mut self) {
+                self.0.set(std::thread::panicking());
+            }
+        }
+        let unwinds = Cell::new(false);
+        drop_unwinding(Asks(&unwinds));
+        assert!(unwinds.get());
+        assert_eq!(caught(|| 9), Ok(9), "it ends there");
     }
 }

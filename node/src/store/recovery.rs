@@ -12,6 +12,7 @@ use redb::Durability;
 use super::backend::Faults;
 use super::config::StoreConfig;
 use super::error::StoreError;
+use super::findings::{Findings, INDEX};
 use super::index::{Index, Indexed};
 use super::rows::{Directory, SegmentRow, SegmentState};
 use super::segment::Segment;
@@ -25,15 +26,16 @@ pub(super) fn ready_index(
     config: &StoreConfig,
     segments: &Segments,
     faults: Option<&Arc<dyn Faults>>,
+    findings: &Findings,
 ) -> Result<Index, StoreError> {
-    let index = open_index(path, config, faults)?;
+    let index = open_index(path, config, faults, findings)?;
     match start(&index, segments, config.segment_bytes) {
         Err(error) if error.is_refusal() && !index.is_in_memory() => {
             tracing::warn!(%error, "keeping the index in memory");
             index.leave_disk(error)?;
         }
         Err(error) if error.is_damage() => {
-            tracing::warn!(%error, "building the index anew");
+            findings.note(INDEX, path, &error, true);
             index.renew()?;
         }
         started => return started.map(|()| index),
@@ -42,13 +44,17 @@ pub(super) fn ready_index(
     Ok(index)
 }
 
-fn open_index(path: &Path, config: &StoreConfig, faults: Option<&Arc<dyn Faults>>) -> Result<Index, StoreError> {
+fn open_index(
+    path: &Path,
+    config: &StoreConfig,
+    faults: Option<&Arc<dyn Faults>>,
+    findings: &Findings,
+) -> Result<Index, StoreError> {
     let open = || Index::open(path.into(), config.index_cache_bytes, faults.cloned());
     match open() {
         Err(error) if error.is_damage() => {
-            let aside = path.with_extension("damaged");
-            tracing::warn!(%error, aside = %aside.display(), "building the index anew");
-            match std::fs::rename(path, &aside) {
+            findings.note(INDEX, path, &error, true);
+            match std::fs::rename(path, path.with_extension("damaged")) {
                 Ok(()) => open(),
                 Err(source) => Index::in_memory(path.into(), config.index_cache_bytes, StoreError::io(path, source)),
             }

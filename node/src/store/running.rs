@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::backend::Faults;
 use super::catalog::Catalog;
+use super::findings::Findings;
 use super::gc::{self, Collector};
 use super::holds::Holds;
 use super::in_place::InPlace;
@@ -62,12 +63,13 @@ impl Store {
         formats::check(home)?;
         remove_unfinished(home);
         let (losses, reserve) = (Losses::default(), Arc::new(Reserve::of(home)));
+        let findings = Findings::default();
         let (catalog, changes) =
-            Catalog::open(home.join(CATALOG_FILE), faults.clone(), losses.clone(), Arc::clone(&reserve))?;
+            Catalog::open(home.join(CATALOG_FILE), faults.clone(), &findings, losses.clone(), Arc::clone(&reserve))?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;
         catalog.look_into(&segments)?;
-        let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone())?;
-        let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref())?;
+        let in_place = InPlace::open(home.join(IN_PLACE_FILE), faults.clone(), &findings)?;
+        let index = recovery::ready_index(&home.join(INDEX_FILE), config, &segments, faults.as_ref(), &findings)?;
         if !index.is_in_memory() {
             segments.sync()?;
         }
@@ -79,6 +81,7 @@ impl Store {
             segments,
             catalog,
             losses,
+            findings,
             in_place,
             holds: Arc::<Holds>::default(),
             collector: Collector::default(),

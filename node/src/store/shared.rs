@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use super::catalog::Catalog;
 use super::error::{ReadError, StoreError};
+use super::findings::Findings;
 use super::gc::Collector;
 use super::holds::{Hold, Holds};
 use super::in_place::InPlace;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) segments: Segments,
     pub(super) catalog: Catalog,
     pub(super) losses: Losses,
+    pub(super) findings: Findings,
     pub(super) in_place: InPlace,
     pub(super) holds: Arc<Holds>,
     pub(super) collector: Collector,

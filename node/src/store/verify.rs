@@ -16,6 +16,7 @@ use shoal_protocol::hash::{ChunkId, NodeId};
 
 use super::Store;
 use super::error::{ReadError, StoreError};
+use super::findings::{CATALOG, IN_PLACE, INDEX};
 use super::index::Entry;
 use super::ingest::Ingest;
 use super::reader::read_many;
@@ -61,14 +62,15 @@ impl Store {
     /// The disk's.
     pub fn verify_tables(&self, repair: bool, watcher: &mut dyn Watcher) -> Result<(), StoreError> {
         let shared = self.shared();
+        shared.findings.take().into_iter().for_each(|damage| watcher.damaged(damage));
         if let Some(wrong) = shared.check_index()? {
-            watcher.damaged(of_table("the index", &wrong, shared.index.path(), true));
+            watcher.damaged(of_table(INDEX, &wrong, shared.index.path(), true));
         }
         for (error, mended) in shared.catalog.verify(repair)? {
-            watcher.damaged(of_table("the catalog", &error, shared.catalog.path(), mended));
+            watcher.damaged(of_table(CATALOG, &error, shared.catalog.path(), mended));
         }
         if let Some(wrong) = shared.in_place.verify()? {
-            watcher.damaged(of_table("the table of files in place", &wrong, shared.in_place.path(), true));
+            watcher.damaged(of_table(IN_PLACE, &wrong, shared.in_place.path(), true));
         }
         for segment in shared.segments.all() {
             verify_directories(self, &segment, repair, watcher)?;
@@ -134,7 +136,7 @@ impl Store {
     }
 }
 
-fn of_table(what: &str, error: &StoreError, file: &std::path::Path, mended: bool) -> Damage {
+pub(super) fn of_table(what: &str, error: &StoreError, file: &std::path::Path, mended: bool) -> Damage {
     let detail = match error {
         StoreError::Damaged { detail, .. } => detail.clone(),
         other => other.to_string(),

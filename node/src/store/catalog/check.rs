@@ -98,7 +98,7 @@ pub(in crate::store) fn check_versions(transaction: &ReadTransaction) -> Result<
     Ok(())
 }
 
-fn both_damaged(hash: &ContentHash) -> String {
+pub(super) fn both_damaged(hash: &ContentHash) -> String {
     format!("both copies of the record of {hash} are damaged: publish or fetch it again")
 }
 

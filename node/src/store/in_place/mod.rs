@@ -20,6 +20,7 @@ use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition, WriteTra
 
 use super::backend::Faults;
 use super::error::{StoreError, Trouble};
+use super::findings::{Findings, IN_PLACE};
 use super::home_database::{About, HomeDatabase};
 use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
@@ -88,15 +89,18 @@ pub(super) struct Swept {
 impl InPlace {
     /// Opens the database at `path` if there is one. One that is damaged is moved aside: what it named is not held any
     /// more, and the rest of the store is none the worse.
-    pub(super) fn open(path: PathBuf, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        path: PathBuf,
+        faults: Option<Arc<dyn Faults>>,
+        findings: &Findings,
+    ) -> Result<Self, StoreError> {
         let exists = path.try_exists().map_err(|source| StoreError::io(&path, source))?;
         let this = Self { path, faults, database: RwLock::default(), state: Mutex::default(), told: Told::default() };
         if exists {
-            match this.open_existing() {
+            match this.open_existing(findings) {
                 Err(error) if error.is_damage() => {
-                    let aside = this.path.with_extension("damaged");
-                    tracing::error!(%error, aside = %aside.display(), "what lay in place is to be published again");
-                    if let Err(error) = std::fs::rename(&this.path, &aside) {
+                    findings.note(IN_PLACE, &this.path, &error, false);
+                    if let Err(error) = std::fs::rename(&this.path, this.path.with_extension("damaged")) {
                         tracing::warn!(%error, "it stays where it is");
                     }
                 }
@@ -106,8 +110,13 @@ impl InPlace {
         Ok(this)
     }
 
-    fn open_existing(&self) -> Result<(), StoreError> {
+    fn open_existing(&self, findings: &Findings) -> Result<(), StoreError> {
         let database = self.open_database()?;
+        match check_pages(&database) {
+            Ok(None) => {}
+            Ok(Some(error)) => findings.note(IN_PLACE, &self.path, &error, true),
+            Err(error) => tracing::error!(%error, "what lies in place is read as far as that goes"),
+        }
         let last = database.read(|transaction| {
             let table = transaction.open_table(FILES)?;
             transaction.open_table(CHUNKS)?.first()?;
@@ -271,18 +280,7 @@ impl InPlace {
     /// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
     pub(super) fn verify(&self) -> Result<Option<StoreError>, StoreError> {
         let Some(database) = self.database() else { return Ok(None) };
-        let fill = |transaction: &WriteTransaction, (chunks, files): Salvaged| {
-            let mut table = transaction.open_table(CHUNKS)?;
-            for (id, place) in chunks {
-                table.insert(&id, &place.encode(&id))?;
-            }
-            let mut table = transaction.open_table(FILES)?;
-            for (number, row) in files {
-                table.insert(number.0, row.encode(number).as_slice())?;
-            }
-            Ok(())
-        };
-        database.again(|| database.check_or_renew(salvage, fill))
+        database.again(|| check_pages(&database))
     }
 
     /// Forgets chunks whose rows say that they are damaged or lie in a file that is gone, or say nothing. One that has
@@ -352,6 +350,21 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
     transaction.open_table(CHUNKS)?;
     transaction.open_table(FILES)?;
     Ok(())
+}
+
+/// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
+fn check_pages(database: &HomeDatabase) -> Result<Option<StoreError>, StoreError> {
+    database.check_or_renew(salvage, |transaction, (chunks, files)| {
+        let mut table = transaction.open_table(CHUNKS)?;
+        for (id, place) in chunks {
+            table.insert(&id, &place.encode(&id))?;
+        }
+        let mut table = transaction.open_table(FILES)?;
+        for (number, row) in files {
+            table.insert(number.0, row.encode(number).as_slice())?;
+        }
+        Ok(())
+    })
 }
 
 type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);

@@ -38,7 +38,8 @@ fn one_flip(seed: u64) -> bool {
     let ids: Vec<_> = chunks.iter().map(VerifiedChunk::id).collect();
     let held = store.holds_chunks(&ids).unwrap();
     let lost: Vec<_> = chunks.iter().zip(held).filter(|(_, held)| !held).map(|(chunk, _)| chunk.clone()).collect();
-    let was_found = !found.damage.is_empty() || !lost.is_empty();
+    // What a start finds in the index or the catalog it mends by itself, and keeps the damaged file.
+    let was_found = !found.damage.is_empty() || !lost.is_empty() || file.with_extension("damaged").exists();
     put_all(&store, &lost).unwrap();
     assert_holds(&store, &chunks);
     assert_eq!(store.manifests().unwrap(), [sample("kept")]);
@@ -52,6 +53,13 @@ fn one_flip(seed: u64) -> bool {
     put_all(&store, lost).unwrap();
     assert_holds(&store, &chunks);
     was_found
+}
+
+/// In rows in which redb keeps what is free: at such a one it panics while it commits, and again while that unwinds,
+/// which ends the process. So pages are looked at before anything is written, or closed.
+#[test]
+fn a_flip_in_what_redb_keeps_for_itself_does_not_end_the_process() {
+    assert!(one_flip(2_007), "it is another byte than it was when this test was made");
 }
 
 #[test]
