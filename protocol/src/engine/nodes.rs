@@ -1,9 +1,10 @@
 //! Manifest nodes that are wanted: few, small, and everything waits for them, so they go first and are raced.
 //!
 //! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` without an
-//! answer doubles the number. Leechers are asked before those who hold everything: a crowd must not fetch all of the
+//! answer doubles the number. A leecher is asked before those who hold everything: a crowd must not fetch all of the
 //! manifest from a lone seeder. Who says that it has no such node makes room for another, and is asked again a while
-//! later: leechers get nodes, too.
+//! later: leechers get nodes, too. One such answer is enough for those who hold everything to be asked: until all know
+//! what there is, they can trade little of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,9 +22,6 @@ const PER_MESSAGE: usize = crate::wire::MAX_NODE_IDS;
 const ASK_AGAIN: Duration = Duration::from_millis(125);
 /// … up to this.
 const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(1);
-
-/// How many have to refuse a node before it is asked of those who hold everything.
-const REFUSALS_BEFORE_FULL: usize = 3;
 
 #[derive(Debug, Clone, Default)]
 struct NodeWant {
@@ -153,7 +151,7 @@ impl Engine {
             return true;
         };
         // Who holds a part has some of the nodes, too, and fewer who ask; who holds everything has them for sure.
-        let ask_full = want.refused.len() >= REFUSALS_BEFORE_FULL;
+        let ask_full = !want.refused.is_empty();
         let mut able: Vec<_> = self
             .sessions
             .iter()
@@ -178,9 +176,7 @@ impl Engine {
             let proven = able.first().is_some_and(|(slow, unknown, ..)| !slow && !unknown);
             want.copies = if proven { 1 } else { 2 };
         }
-        // Each that has no such node is a reason to ask more at once.
-        let copies = want.copies.max(want.refused.len().min(REFUSALS_BEFORE_FULL));
-        let lacking = copies.saturating_sub(want.asked.len());
+        let lacking = want.copies.saturating_sub(want.asked.len());
         for (.., session) in able.into_iter().take(lacking) {
             want.asked.insert(session);
             asks.entry(session).or_default().push(id);

@@ -39,7 +39,7 @@ const BUFFERED: Duration = Duration::from_millis(20);
 /// Of whom nothing has come for so long, a round trip and the time of a part of a chunk, nothing is on its way: the
 /// server's turn has not come to it yet. In a crowd every server has a queue, and a chunk that lies in a long one is
 /// had sooner from a short one: this is what evens them out.
-const TURN: Duration = Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(60);
 /// What a session that has shown nothing yet may take over, in copies.
 const TENTATIVE_BYTES: u64 = 256 * 1024;
 /// Sessions looked at for something to take over.

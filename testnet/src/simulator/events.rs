@@ -71,7 +71,7 @@ impl Event {
     }
 }
 
-/// An event, and what orders it. Where all goes in the order of time, all have the same owner.
+/// An event, and what orders it. In the window at hand the owner is when it is that peer's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     owner: u32,
@@ -84,6 +84,8 @@ struct Entry {
 const SHORTEST: Nanos = 1_000_000;
 /// No window is longer: what waits for the end of one comes while it matters, and what is done last is not durable yet.
 const LONGEST: Nanos = 10_000_000;
+/// 2^32 over the golden ratio.
+const FACTOR: u32 = 0x9e37_79b1;
 /// How many emptied lists are kept for the windows to come, and for so many of these: in later ones little happens yet.
 const MOST_SPARE: usize = 32;
 
@@ -153,11 +155,11 @@ impl Events {
             self.later.entry(window).or_insert_with(list).push(entry);
             return;
         }
-        if self.by_owner {
-            debug_assert!(owner == self.owner && !event.is_shared(), "{event:?} comes to peer {owner} too soon");
-        } else {
-            entry.owner = 0;
-        }
+        entry.owner = self.turn_of(owner);
+        debug_assert!(
+            !self.by_owner || entry.owner == self.owner && !event.is_shared(),
+            "{event:?} comes to peer {owner} too soon"
+        );
         self.fresh.push(Reverse(entry));
     }
 
@@ -187,10 +189,20 @@ impl Events {
         let is_looked_at = start.checked_next_multiple_of(self.look_every).is_some_and(|at| at < end)
             || (start..end).contains(&self.last_look);
         self.by_owner = self.is_wide && !is_looked_at && !self.sorted.iter().any(|entry| entry.event.is_shared());
-        if !self.by_owner {
-            self.sorted.iter_mut().for_each(|entry| entry.owner = 0);
-        }
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.iter_mut().for_each(|entry| entry.owner = self.turn_of(entry.owner));
+        self.sorted = sorted;
         self.sorted.sort_unstable_by(|one, other| other.cmp(one));
+    }
+
+    /// When in the window at hand it is a peer's turn, or zero where it goes by time. In each window it is another order
+    /// of peers, or of all that comes to one in the same moment the lowest number's would always be the first.
+    const fn turn_of(&self, owner: u32) -> u32 {
+        if !self.by_owner {
+            return 0;
+        }
+        // D. E. Knuth's multiplicative hash: no two peers have the same, since the factor is odd.
+        (owner ^ (self.window as u32).wrapping_mul(FACTOR)).wrapping_mul(FACTOR)
     }
 
     /// The first moment, from this one on, at which something can happen to more than one peer: where peers take turns,

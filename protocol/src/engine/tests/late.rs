@@ -34,7 +34,7 @@ fn moved(actions: &[Action]) -> Option<(&[ChunkRange], &[ChunkRange])> {
 #[test]
 fn what_a_server_has_not_begun_to_send_is_moved() {
     let mut engine = paused();
-    assert_eq!(actions(&mut engine, at(100)), [], "it may be on its way");
+    assert_eq!(actions(&mut engine, at(60)), [], "it may be on its way");
     let actions = actions(&mut engine, at(400));
     let (cancelled, wanted) = moved(&actions).unwrap_or_else(|| panic!("{actions:?}"));
     assert_eq!(cancelled, wanted, "moved, and not asked for twice");
