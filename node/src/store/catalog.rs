@@ -70,10 +70,15 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// Puts right what may be wrong at the head of the file at `path`, before anybody opens it.
-    pub(super) fn mend_head(path: &Path) {
-        if let Err(error) = header::mend(path, KIND, read_all) {
+    pub(super) fn mend_head(path: &Path, findings: &Findings) {
+        match header::mend(path, KIND, read_all) {
+            Ok(false) => {}
+            Ok(true) => {
+                let detail = "its header; a change made just before a crash may be lost";
+                findings.note(CATALOG, path, &StoreError::damaged(path, detail), true);
+            }
             // Whether it can be opened as it is shows then.
-            tracing::warn!(%error, "a damaged header is not written anew");
+            Err(error) => tracing::warn!(%error, "a damaged header is not written anew"),
         }
     }
 
@@ -92,14 +97,16 @@ impl Catalog {
         let uses = Arc::<Uses>::default();
         let recents = Arc::<Recents>::default();
         let unread = database.read(|transaction| Ok(recents.load(transaction)))?;
-        match check_pages(&database, &recents) {
-            Ok((wrong, lost)) => {
-                let damaged = |hash| StoreError::damaged(database.path(), both_damaged(hash));
-                wrong.iter().for_each(|error| findings.note(CATALOG, database.path(), error, true));
-                lost.iter().for_each(|hash| findings.note(CATALOG, database.path(), &damaged(hash), false));
+        if unread.is_some() || database.is_in_memory() {
+            match check_pages(&database, &recents) {
+                Ok((wrong, lost)) => {
+                    let damaged = |hash| StoreError::damaged(database.path(), both_damaged(hash));
+                    wrong.iter().for_each(|error| findings.note(CATALOG, database.path(), error, true));
+                    lost.iter().for_each(|hash| findings.note(CATALOG, database.path(), &damaged(hash), false));
+                }
+                Err(error) if unread.is_none() => tracing::error!(%error, "the catalog is read as far as that goes"),
+                Err(error) => return Err(error),
             }
-            Err(error) if unread.is_none() => tracing::error!(%error, "the catalog is read as far as that goes"),
-            Err(error) => return Err(error),
         }
         let known = Arc::<Known>::default();
         if let Err(error) = database.read(|transaction| known.load(transaction)) {

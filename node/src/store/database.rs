@@ -39,7 +39,9 @@ pub(super) struct OpenDatabase {
 /// One that nobody [closes](OpenDatabase::close) has failed, and may be damaged: its file stays as a kill would leave it.
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
-        drop_unwinding(self.database.take());
+        if let Some(database) = self.database.take() {
+            drop_unwinding(database);
+        }
     }
 }
 
@@ -170,8 +172,12 @@ impl OpenDatabase {
         .map_err(|error| self.with_cause(file, error))
     }
 
-    /// Closes the database, and reports what redb would swallow. What has failed before was reported then.
+    /// Closes the database, and reports what redb would swallow. What has failed before was reported then; of what is
+    /// in memory alone nothing is to be kept.
     pub(super) fn close(mut self, file: &Path) -> Result<(), StoreError> {
+        if self.refusal.is_some() {
+            return Ok(());
+        }
         let failed_before = self.health.failure().is_some();
         let database = self.database.take();
         guarded(file, || {

@@ -2,7 +2,7 @@
 //! check that comes next to whoever asks for one.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::error::StoreError;
 use super::verify::{Damage, of_table};
@@ -12,15 +12,21 @@ pub(super) const INDEX: &str = "the index";
 pub(super) const CATALOG: &str = "the catalog";
 pub(super) const IN_PLACE: &str = "the table of files in place";
 
-/// What a start has found, and nobody has been told of yet; clones share it. No more than there are tables and records.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Findings(Arc<Mutex<Vec<Damage>>>);
+/// What a start has found, and nobody has been told of yet. No more than there are tables and records.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Mutex<Vec<Damage>>);
 
 impl Findings {
     /// What is wrong with the table in `file`, and whether it is mended.
     pub(super) fn note(&self, what: &str, file: &Path, error: &StoreError, mended: bool) {
         tracing::error!(%error, mended, "{what} was damaged when it was opened");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(of_table(what, error, file, mended));
+    }
+
+    /// Whether records are lost, and nobody has been told.
+    pub(super) fn lack_records(&self) -> bool {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.iter().any(|damage| damage.what == CATALOG && !damage.mended)
     }
 
     /// What has been found since this was asked last.

@@ -97,8 +97,11 @@ pub(super) fn mend(
 
 fn take_its_place(path: &Path, passage: &Path) -> std::io::Result<()> {
     let aside = path.with_extension("damaged");
-    std::fs::copy(path, &aside)?;
-    tracing::error!(file = %path.display(), aside = %aside.display(), "its header was damaged and is written anew; a change made just before a crash may be lost");
+    // It may be a link to the file itself.
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => drop(std::fs::copy(path, &aside)?),
+    }
     std::fs::rename(passage, path)?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -54,15 +54,24 @@ impl Handle {
 }
 
 impl HomeDatabase {
-    /// Opens the database, or makes it. The file appears under its name only once it is whole. What is derived is not
-    /// opened when a page of it is damaged; the pages of other files are for whoever opens them to
-    /// [check](Self::check_or_renew) before anything is written: what redb makes of a damaged one may end the process.
+    /// Opens the database, or makes it. The file appears under its name only once it is whole.
+    ///
+    /// One with a damaged page is not written to: what redb makes of that may end the process. If it is derived it is
+    /// not opened; else it is open to be read, [in memory](Self::is_in_memory), until it is
+    /// [begun anew](Self::check_or_renew).
     pub(super) fn open(path: PathBuf, about: About, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
         let this = Self { path, about, faults, handle: RwLock::new(Handle::Closed) };
-        if about.is_derived && this.path.exists() {
-            this.check_pages()?;
-        }
-        let opened = this.opened()?;
+        let checked = if this.path.exists() { this.check_pages() } else { Ok(()) };
+        let opened = match checked {
+            Err(error) if error.is_damage() && about.is_derived => return Err(error),
+            Err(error) if error.is_damage() => open_over(&this.path, about.cache_bytes, this.faults.as_ref(), error)?,
+            Err(error) => {
+                // The disk failed, which says nothing about the file.
+                tracing::warn!(%error, "the pages of a table could not be checked");
+                this.opened()?
+            }
+            Ok(()) => this.opened()?,
+        };
         *this.exclusive() = Handle::Open(opened);
         Ok(this)
     }
@@ -126,7 +135,8 @@ impl HomeDatabase {
         work: impl FnOnce(&WriteTransaction) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         if !self.about.is_derived && self.is_in_memory() {
-            // The cause may be gone.
+            // The cause may be gone; unless it is damage, which is for a check to mend.
+            self.check_pages()?;
             self.reopen()?;
         }
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
@@ -209,13 +219,25 @@ impl HomeDatabase {
             // The file was left for what is in memory.
             return Ok(None);
         }
+        open.check_place(&self.path)?;
         let wrong = match self.check_pages() {
             Err(wrong) if wrong.is_damage() => wrong,
             checked => return checked.map(|()| None),
         };
-        let salvaged = open.read(&self.path, salvage)?;
-        self.begin_anew(&mut handle, salvaged, fill)?;
-        Ok(Some(wrong))
+        match open.read(&self.path, salvage) {
+            Ok(salvaged) => self.begin_anew(&mut handle, salvaged, fill).map(|()| Some(wrong)),
+            Err(error) => {
+                self.go_on_in_memory(&mut handle, wrong);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of the file, which stays as it is: what can be read of it still can, and nothing is written.
+    fn go_on_in_memory(&self, handle: &mut Handle, because: StoreError) {
+        *handle = self.unopened();
+        let over = open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), because);
+        *handle = over.map_or_else(Handle::Broken, Handle::Open);
     }
 
     fn check_pages(&self) -> Result<(), StoreError> {
@@ -247,17 +269,14 @@ impl HomeDatabase {
             };
             create(&self.path, kind, cache_bytes, self.faults.as_ref(), fill)
         });
-        let (state, outcome) = match self.or_in_memory(made) {
-            Ok(made) => (Handle::Open(made), Ok(())),
-            // What can be read of it still can.
-            Err(error) if error.is_refusal() => {
-                let over = open_over(&self.path, cache_bytes, self.faults.as_ref(), error.clone());
-                (over.map_or_else(Handle::Broken, Handle::Open), Err(error))
+        match self.or_in_memory(made) {
+            Ok(made) => *handle = Handle::Open(made),
+            Err(error) => {
+                self.go_on_in_memory(handle, error.clone());
+                return Err(error);
             }
-            Err(error) => (Handle::Broken(error.clone()), Err(error)),
-        };
-        *handle = state;
-        outcome
+        }
+        Ok(())
     }
 
     /// Gives the file the extension `damaged`. What follows from nothing has its old name, too, until the new file

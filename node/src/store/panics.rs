@@ -27,7 +27,8 @@ pub(super) fn drop_quietly<T>(value: T) {
 }
 
 /// Drops `value` the way a panic that comes through here would. redb commits when a database is closed, but not then; on
-/// a damaged file that commit may panic, and once more while it unwinds, which ends the process.
+/// a damaged file that commit may panic, and once more while it unwinds, which ends the process. (So would a panic in
+/// what redb does then: it closes the file.)
 pub(super) fn drop_unwinding<T>(value: T) {
     let dropped = caught(|| {
         let _value = value;

@@ -59,11 +59,11 @@ impl Store {
         let config = &config.fitted();
         std::fs::create_dir_all(home).map_err(|source| StoreError::io(home, source))?;
         let lock = HomeLock::take(home)?;
-        Catalog::mend_head(&home.join(CATALOG_FILE));
+        let findings = Findings::default();
+        Catalog::mend_head(&home.join(CATALOG_FILE), &findings);
         formats::check(home)?;
         remove_unfinished(home);
         let (losses, reserve) = (Losses::default(), Arc::new(Reserve::of(home)));
-        let findings = Findings::default();
         let (catalog, changes) =
             Catalog::open(home.join(CATALOG_FILE), faults.clone(), &findings, losses.clone(), Arc::clone(&reserve))?;
         let segments = Segments::find(home.join(SEGMENTS_FOLDER), config, faults.clone())?;

@@ -62,7 +62,6 @@ impl Store {
     /// The disk's.
     pub fn verify_tables(&self, repair: bool, watcher: &mut dyn Watcher) -> Result<(), StoreError> {
         let shared = self.shared();
-        shared.findings.take().into_iter().for_each(|damage| watcher.damaged(damage));
         if let Some(wrong) = shared.check_index()? {
             watcher.damaged(of_table(INDEX, &wrong, shared.index.path(), true));
         }
@@ -75,6 +74,8 @@ impl Store {
         for segment in shared.segments.all() {
             verify_directories(self, &segment, repair, watcher)?;
         }
+        // Last, since it is told once, and not if any of this fails.
+        shared.findings.take().into_iter().for_each(|damage| watcher.damaged(damage));
         Ok(())
     }
 

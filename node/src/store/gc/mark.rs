@@ -39,6 +39,11 @@ pub(super) struct Marks {
 /// [`StoreError::Unsure`] when it cannot be told what a content needs; [`StoreError::Closed`] when `stop` says so.
 pub(super) fn mark(shared: &Shared, stop: &dyn Fn() -> bool) -> Result<Marks, StoreError> {
     shared.look_again();
+    if shared.findings.lack_records() {
+        // What they led to is there still, and of use to whoever publishes or fetches those contents again.
+        let detail = "records of contents are lost: `shoal verify` names them";
+        return Err(StoreError::damaged(shared.catalog.path(), detail));
+    }
     let mut marker = Marker { shared, marks: Places::default(), files: Places::default(), seen: HashSet::new() };
     for record in shared.catalog.all_records()? {
         marker.content(&record, stop)?;

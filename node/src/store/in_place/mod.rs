@@ -112,10 +112,12 @@ impl InPlace {
 
     fn open_existing(&self, findings: &Findings) -> Result<(), StoreError> {
         let database = self.open_database()?;
-        match check_pages(&database) {
-            Ok(None) => {}
-            Ok(Some(error)) => findings.note(IN_PLACE, &self.path, &error, true),
-            Err(error) => tracing::error!(%error, "what lies in place is read as far as that goes"),
+        if database.is_in_memory() {
+            match check_pages(&database) {
+                Ok(None) => {}
+                Ok(Some(error)) => findings.note(IN_PLACE, &self.path, &error, true),
+                Err(error) => tracing::error!(%error, "what lies in place is read as far as that goes"),
+            }
         }
         let last = database.read(|transaction| {
             let table = transaction.open_table(FILES)?;
