@@ -27,7 +27,6 @@ pub(super) type Copies = [Option<SessionId>; 2];
 #[repr(align(32))]
 struct Group {
     number: u64,
-    missing: u16,
     /// Those missing that nobody has been asked for.
     unassigned: u16,
     /// The level that lists this group, while something is unassigned.
@@ -48,6 +47,9 @@ struct Details {
 #[derive(Debug)]
 pub(super) struct ChunkTable {
     groups: Vec<Group>,
+    /// Which chunks of the group at the same slot are missing: of most of what anybody comes to hold this is all that
+    /// is looked at, so it has lines of its own.
+    missing: Vec<u16>,
     /// Those of the group at the same slot.
     details: Vec<Details>,
     free: Vec<usize>,
@@ -74,6 +76,7 @@ impl ChunkTable {
     pub(super) fn new() -> Self {
         Self {
             groups: Vec::new(),
+            missing: Vec::new(),
             details: Vec::new(),
             free: Vec::new(),
             by_number: Places::default(),
@@ -106,11 +109,12 @@ impl ChunkTable {
             }
             let Some(last) = entered.last_mut() else { continue };
             let at = (index % GROUP) as usize;
-            if let (Some(group), Some(details)) = (self.groups.get_mut(last.slot), self.details.get_mut(last.slot))
-                && group.missing >> at & 1 == 0
+            if let (Some(group), Some(missing), Some(details)) =
+                (self.groups.get_mut(last.slot), self.missing.get_mut(last.slot), self.details.get_mut(last.slot))
+                && *missing >> at & 1 == 0
             {
                 last.chunks |= 1 << at;
-                group.missing |= 1 << at;
+                *missing |= 1 << at;
                 group.unassigned |= 1 << at;
                 details.copies[at] = Copies::default();
                 details.lens[at] = *len;
@@ -131,6 +135,7 @@ impl ChunkTable {
         let slot = self.free.pop().unwrap_or(self.groups.len());
         if slot == self.groups.len() {
             self.groups.push(Group::default());
+            self.missing.push(0);
             self.details.push(Details::default());
         }
         if let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) {
@@ -144,6 +149,11 @@ impl ChunkTable {
     /// The slot of a chunk's group, and the chunk's place in it.
     fn find(&self, index: ChunkIndex) -> Option<(usize, usize)> {
         Some((self.by_number.get(index.0 / GROUP)?, (index.0 % GROUP) as usize))
+    }
+
+    /// What of the group at a slot is missing.
+    fn missing(&self, slot: usize) -> u16 {
+        self.missing.get(slot).copied().unwrap_or(0)
     }
 
     fn group(&self, slot: usize) -> Group {
@@ -172,7 +182,7 @@ impl ChunkTable {
     /// The slot of the group with this number, and what is missing of it; no slot means anything if that is nothing.
     pub(super) fn missing_of(&self, number: u64) -> (usize, u16) {
         let slot = self.by_number.get(number);
-        slot.map_or((0, 0), |slot| (slot, self.group(slot).missing))
+        slot.map_or((0, 0), |slot| (slot, self.missing(slot)))
     }
 
     /// Who has been asked for the chunk.
@@ -185,17 +195,18 @@ impl ChunkTable {
     pub(super) fn finish(&mut self, index: ChunkIndex) -> Option<Copies> {
         let (slot, at) = self.find(index)?;
         let (group, details) = (self.groups.get_mut(slot)?, self.details.get_mut(slot)?);
+        let missing = self.missing.get_mut(slot)?;
         let bit = 1u16 << at;
-        if group.missing & bit == 0 {
+        if *missing & bit == 0 {
             return None;
         }
-        group.missing &= !bit;
+        *missing &= !bit;
         self.missing_chunks -= 1;
         self.missing_bytes -= u64::from(details.lens[at]);
         let copies = std::mem::take(&mut details.copies[at]);
         let was_unassigned = group.unassigned & bit != 0;
         group.unassigned &= !bit;
-        let done = group.missing == 0;
+        let done = *missing == 0;
         if was_unassigned {
             self.unassigned.remove(index);
             self.relevel(slot);
@@ -219,7 +230,7 @@ impl ChunkTable {
         let Some(place) = details.copies[at].iter_mut().find(|copy| copy.is_none()) else {
             return false;
         };
-        if group.missing & bit == 0 {
+        if self.missing.get(slot).is_none_or(|missing| missing & bit == 0) {
             return false;
         }
         *place = Some(session);
@@ -245,7 +256,8 @@ impl ChunkTable {
             }
         }
         let bit = 1u16 << at;
-        if group.missing & bit == 0 || group.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
+        let is_missing = self.missing.get(slot).is_some_and(|missing| missing & bit != 0);
+        if !is_missing || group.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
             return false;
         }
         group.unassigned |= bit;
@@ -307,10 +319,11 @@ impl ChunkTable {
 
     /// What a session holds of a group has changed. True if it can give something unassigned that it could not before.
     pub(super) fn holders_changed(&mut self, slot: usize, before: u16, after: u16) -> bool {
+        let missing = self.missing(slot);
         let Some(group) = self.groups.get_mut(slot) else {
             return false;
         };
-        let (changed, unassigned) = ((before ^ after) & group.missing, group.unassigned);
+        let (changed, unassigned) = ((before ^ after) & missing, group.unassigned);
         // Of what the level tells only that of the rarest counts: that of others may change as it likes.
         let level = group.level.unwrap_or(0);
         let mut is_rarest = false;

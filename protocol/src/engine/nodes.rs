@@ -1,10 +1,11 @@
 //! Manifest nodes that are wanted: few, small, and everything waits for them, so they go first and are raced.
 //!
-//! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` without an
-//! answer doubles the number. A leecher is asked before those who hold everything: a crowd must not fetch all of the
-//! manifest from a lone seeder. Who says that it has no such node makes room for another, and is asked again a while
-//! later: leechers get nodes, too. One such answer is enough for those who hold everything to be asked: until all know
-//! what there is, they can trade little of it.
+//! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` in which no
+//! answer of any kind empties the list doubles the number. A leecher is asked before those who hold everything: a crowd
+//! must not fetch all of the manifest from a lone seeder. Who says that it has no such node makes room for another, and
+//! is asked again a while later: leechers get nodes, too. One such answer is enough for those who hold everything to be
+//! asked: until all know what there is, they can trade little of it. Where nobody holds everything each doubling of
+//! those who said so adds one to the number, since to ask a long line one by one takes a round trip for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -176,6 +177,8 @@ impl Engine {
             let proven = able.first().is_some_and(|(slow, unknown, ..)| !slow && !unknown);
             want.copies = if proven { 1 } else { 2 };
         }
+        let refusals = want.refused.len().checked_ilog2().unwrap_or(0);
+        want.copies = want.copies.max(refusals as usize);
         let lacking = want.copies.saturating_sub(want.asked.len());
         for (.., session) in able.into_iter().take(lacking) {
             want.asked.insert(session);
@@ -198,11 +201,12 @@ impl Engine {
     /// Nodes that have waited long enough are asked of more sessions, or of the same again; gives when the next one
     /// will have.
     pub(super) fn hedge_nodes(&mut self, now: Duration) -> Option<Duration> {
-        let everybody = self.sessions.len();
+        let (everybody, hedge) = (self.sessions.len(), self.config.node_hedge);
         let wants = &mut self.nodes;
         for (id, want) in &mut wants.wants {
             if want.hedge_at.is_some_and(|at| at <= now) {
-                want.hedge_at = None;
+                // All that there are may have been asked: then it goes to whoever comes.
+                want.hedge_at = (!want.asked.is_empty()).then_some(now + hedge);
                 want.copies = (want.copies * 2).min(everybody.max(1));
             }
             if want.asked.len() < want.copies {

@@ -71,10 +71,11 @@ impl Event {
     }
 }
 
-/// An event, and what orders it. In the window at hand the owner is when it is that peer's turn.
+/// An event, and what orders it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    owner: u32,
+    /// When in its window it is its peer's turn; as long as that has not begun, the peer.
+    turn: u32,
     at: Nanos,
     added: u64,
     event: Event,
@@ -84,8 +85,9 @@ struct Entry {
 const SHORTEST: Nanos = 1_000_000;
 /// No window is longer: what waits for the end of one comes while it matters, and what is done last is not durable yet.
 const LONGEST: Nanos = 10_000_000;
-/// 2^32 over the golden ratio.
-const FACTOR: u32 = 0x9e37_79b1;
+/// 2^32 over the golden ratio (D. E. Knuth's multiplicative hash), and the factors of A. Appleby's MurmurHash3: its
+/// last steps have every bit of what goes in change each bit of what comes out as often as not.
+const FACTORS: [u32; 3] = [0x9e37_79b1, 0x85eb_ca6b, 0xc2b2_ae35];
 /// How many emptied lists are kept for the windows to come, and for so many of these: in later ones little happens yet.
 const MOST_SPARE: usize = 32;
 
@@ -108,10 +110,10 @@ pub(super) struct Events {
     /// How often somebody looks at all peers, and when for the last time.
     look_every: Nanos,
     last_look: Nanos,
-    /// The window at hand, whether its events are in an order by peers, and whose turn it is.
+    /// The window at hand, whether its events are in an order by peers, and which turn it is.
     window: u64,
     by_owner: bool,
-    owner: u32,
+    turn: u32,
     /// Its events, the last one first, and those that were added after it had begun.
     sorted: Vec<Entry>,
     fresh: BinaryHeap<Reverse<Entry>>,
@@ -134,7 +136,7 @@ impl Events {
             last_look,
             window: 0,
             by_owner: false,
-            owner: 0,
+            turn: 0,
             sorted: Vec::new(),
             fresh: BinaryHeap::new(),
             later: BTreeMap::new(),
@@ -147,7 +149,7 @@ impl Events {
     /// Something is to happen to a peer; or to more than one, whichever of them is the owner.
     pub(super) fn add(&mut self, at: Nanos, owner: u32, event: Event) {
         self.added += 1;
-        let mut entry = Entry { owner, at, added: self.added, event };
+        let mut entry = Entry { turn: owner, at, added: self.added, event };
         let window = at / self.width;
         if window > self.window {
             let is_near = window - self.window <= MOST_SPARE as u64;
@@ -155,9 +157,9 @@ impl Events {
             self.later.entry(window).or_insert_with(list).push(entry);
             return;
         }
-        entry.owner = self.turn_of(owner);
+        entry.turn = self.turn_of(owner);
         debug_assert!(
-            !self.by_owner || entry.owner == self.owner && !event.is_shared(),
+            !self.by_owner || entry.turn == self.turn && !event.is_shared(),
             "{event:?} comes to peer {owner} too soon"
         );
         self.fresh.push(Reverse(entry));
@@ -174,25 +176,23 @@ impl Events {
             (sorted, _) => sorted.is_none(),
         };
         let entry = if is_fresh { self.fresh.pop().map(|Reverse(entry)| entry) } else { self.sorted.pop() }?;
-        self.owner = entry.owner;
+        self.turn = entry.turn;
         self.handled += 1;
         Some((entry.at, entry.event))
     }
 
-    fn begin(&mut self, window: u64, entries: Vec<Entry>) {
-        let emptied = std::mem::replace(&mut self.sorted, entries);
-        if self.spare.len() < MOST_SPARE {
-            self.spare.push(emptied);
-        }
+    fn begin(&mut self, window: u64, mut entries: Vec<Entry>) {
         self.window = window;
         let (start, end) = (window * self.width, window.saturating_add(1).saturating_mul(self.width));
         let is_looked_at = start.checked_next_multiple_of(self.look_every).is_some_and(|at| at < end)
             || (start..end).contains(&self.last_look);
-        self.by_owner = self.is_wide && !is_looked_at && !self.sorted.iter().any(|entry| entry.event.is_shared());
-        let mut sorted = std::mem::take(&mut self.sorted);
-        sorted.iter_mut().for_each(|entry| entry.owner = self.turn_of(entry.owner));
-        self.sorted = sorted;
-        self.sorted.sort_unstable_by(|one, other| other.cmp(one));
+        self.by_owner = self.is_wide && !is_looked_at && !entries.iter().any(|entry| entry.event.is_shared());
+        entries.iter_mut().for_each(|entry| entry.turn = self.turn_of(entry.turn));
+        entries.sort_unstable_by(|one, other| other.cmp(one));
+        let emptied = std::mem::replace(&mut self.sorted, entries);
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(emptied);
+        }
     }
 
     /// When in the window at hand it is a peer's turn, or zero where it goes by time. In each window it is another order
@@ -201,8 +201,12 @@ impl Events {
         if !self.by_owner {
             return 0;
         }
-        // D. E. Knuth's multiplicative hash: no two peers have the same, since the factor is odd.
-        (owner ^ (self.window as u32).wrapping_mul(FACTOR)).wrapping_mul(FACTOR)
+        // Every step can be taken back, so no two peers have the same. One of them alone would give orders that are all
+        // alike: then some come late in most.
+        let mut turn = owner ^ (self.window as u32).wrapping_mul(FACTORS[0]);
+        turn = (turn ^ turn >> 16).wrapping_mul(FACTORS[1]);
+        turn = (turn ^ turn >> 13).wrapping_mul(FACTORS[2]);
+        turn ^ turn >> 16
     }
 
     /// The first moment, from this one on, at which something can happen to more than one peer: where peers take turns,
@@ -261,6 +265,26 @@ mod tests {
         let others = [(4 * MS, 2), (5 * MS, 2), (6 * MS, 1)].map(|(at, peer)| (at, Event::Tell(peer)));
         let last = (6 * MS, Event::Meet(2));
         assert_eq!(all(events), [&order[..], &others, &[last]].concat());
+    }
+
+    #[test]
+    fn peers_take_turns_in_another_order_in_each_window() {
+        const PEERS: u32 = 100;
+        const WINDOWS: u64 = 1000;
+        let mut events = Events::new(2 * MS, u64::MAX, u64::MAX);
+        (1..=WINDOWS)
+            .for_each(|window| (0..PEERS).for_each(|peer| events.add(2 * MS * window, peer, Event::Tell(peer))));
+        let mut ranks = [0; PEERS as usize];
+        let order = all(events);
+        for window in order.chunks(PEERS as usize) {
+            for (rank, (_, event)) in window.iter().enumerate() {
+                let Event::Tell(peer) = event else { continue };
+                ranks[*peer as usize] += rank;
+            }
+        }
+        let mean = |sum: &usize| sum / WINDOWS as usize;
+        // 49.5, give or take four times what chance makes of a thousand.
+        assert!(ranks.iter().map(mean).all(|mean| (45..=53).contains(&mean)), "{ranks:?}");
     }
 
     #[test]

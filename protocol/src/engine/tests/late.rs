@@ -34,8 +34,10 @@ fn moved(actions: &[Action]) -> Option<(&[ChunkRange], &[ChunkRange])> {
 #[test]
 fn what_a_server_has_not_begun_to_send_is_moved() {
     let mut engine = paused();
-    assert_eq!(actions(&mut engine, at(60)), [], "it may be on its way");
-    let actions = actions(&mut engine, at(400));
+    for millis in (60..=80).step_by(20) {
+        assert_eq!(actions(&mut engine, at(millis)), [], "after {millis} ms it may be on its way");
+    }
+    let actions = actions(&mut engine, at(100));
     let (cancelled, wanted) = moved(&actions).unwrap_or_else(|| panic!("{actions:?}"));
     assert_eq!(cancelled, wanted, "moved, and not asked for twice");
     let chunks: u64 = wanted.iter().map(|range| u64::from(range.count)).sum();

@@ -34,17 +34,60 @@ fn a_node_is_raced_and_asked_for_again_where_it_was_refused() {
     assert_eq!(engine.progress().node_bytes, 100);
 }
 
-#[test]
-fn a_leecher_is_asked_before_who_holds_everything() {
-    let mut engine = engine(40, &[A]);
-    engine.handle_opened(B, at(0));
-    engine.handle_have(B, &[ChunkRange::one(ChunkIndex(3))], at(0));
+/// An engine with sessions that have each said to hold a chunk, after `first`.
+fn crowd(sessions: u32, first: &[SessionId]) -> Engine {
+    let mut engine = engine(40, first);
+    for session in (0..sessions).map(|number| SessionId(10 + number)) {
+        engine.handle_opened(session, at(0));
+        engine.handle_have(session, &[ChunkRange::one(ChunkIndex(3))], at(0));
+    }
     actions(&mut engine, at(0));
+    engine
+}
+
+/// Who is asked for a node, and for nothing else.
+fn asked(engine: &mut Engine, millis: u64) -> Vec<SessionId> {
+    let session = |action| match action {
+        Action::WantNodes { session, .. } => session,
+        other => panic!("{other:?}"),
+    };
+    actions(engine, at(millis)).into_iter().map(session).collect()
+}
+
+#[test]
+fn a_leecher_is_asked_before_who_holds_everything_and_no_second_one() {
+    let mut engine = crowd(2, &[A]);
     engine.want_node(node(1), at(1));
-    let ask = |session| Action::WantNodes { session, ids: vec![node(1)] };
-    assert_eq!(actions(&mut engine, at(1)), [ask(B)]);
-    engine.handle_no_nodes(B, &[node(1)], at(5));
-    assert_eq!(actions(&mut engine, at(5)), [ask(A)], "at once");
+    assert_eq!(asked(&mut engine, 1), [SessionId(11)], "nothing is in flight from it");
+    engine.handle_no_nodes(SessionId(11), &[node(1)], at(5));
+    assert_eq!(asked(&mut engine, 5), [A], "at once");
+}
+
+#[test]
+fn where_nobody_holds_everything_more_are_asked_the_more_have_refused() {
+    let mut engine = crowd(31, &[]);
+    engine.want_node(node(1), at(1));
+    let mut at_once = Vec::new();
+    for round in 0.. {
+        let asked = asked(&mut engine, 1 + round);
+        if asked.is_empty() {
+            break;
+        }
+        at_once.push(asked.len());
+        asked.iter().for_each(|session| engine.handle_no_nodes(*session, &[node(1)], at(1 + round)));
+    }
+    assert_eq!(at_once, [1, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 2], "all 31, in fewer round trips");
+}
+
+#[test]
+fn who_comes_when_all_have_been_asked_is_asked_too() {
+    let mut engine = engine(0, &[A]);
+    engine.want_node(node(1), at(0));
+    assert_eq!(asked(&mut engine, 0), [A]);
+    assert_eq!(asked(&mut engine, 250), [], "there is nobody else");
+    engine.handle_opened(B, at(300));
+    assert_eq!(asked(&mut engine, 499), []);
+    assert_eq!(asked(&mut engine, 500), [B], "though the first has not answered yet");
 }
 
 #[test]
