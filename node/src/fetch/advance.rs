@@ -160,6 +160,7 @@ impl Coordinator<'_> {
         let now = self.now();
         self.engine.handle_layout(ChunkIndex(leaf.first), &lens, &|at| known.get(at).copied().unwrap_or(false), now);
         self.take_begun_chunks().await?;
+        self.take_leftovers(&leaf).await?;
         self.tell_bases(&leaf, &known);
         self.job.goal.give_leaf(&leaf);
         if let Some(registration) = &self.registration {

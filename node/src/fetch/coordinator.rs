@@ -21,6 +21,7 @@ use super::budget::Share;
 use super::candidates::Source;
 use super::elsewhere::Elsewhere;
 use super::job::{Job, Outcome};
+use super::leftover;
 use super::lookup::Lookup;
 use super::manifest::ManifestCursor;
 use super::peers::Peers;
@@ -83,8 +84,10 @@ pub(super) struct Coordinator<'a> {
     /// When the root became known, if the content has not been recorded yet.
     pub(super) unrecorded: Option<Instant>,
     share: Share,
+    /// For chunks that lie in the output already.
+    pub(super) leftover_room: Arc<Semaphore>,
     /// For how long the store or the output kept it from taking in more.
-    held_up: Duration,
+    pub(super) held_up: Duration,
 }
 
 impl<'a> Coordinator<'a> {
@@ -129,6 +132,7 @@ impl<'a> Coordinator<'a> {
             greetings: FuturesUnordered::new(),
             unrecorded: None,
             share: fetching.budget.join(job.priority),
+            leftover_room: leftover::room(),
             held_up: Duration::ZERO,
             fetching,
             job,
@@ -228,15 +232,22 @@ impl<'a> Coordinator<'a> {
             () = self.job.goal.room(), if waits_for_room => {}
             () = tokio::time::sleep_until(wake.into()) => {}
         }
-        if let Some(registration) = &self.registration {
-            if registration.live.is_awaited() {
-                self.sink.hurry(Instant::now());
-            }
-            if self.sink.tell(&registration.live)? {
-                self.announce();
-            }
+        if self.registration.as_ref().is_some_and(|registration| registration.live.is_awaited()) {
+            self.sink.hurry(Instant::now());
         }
-        Ok(())
+        self.tell_settled().map(drop)
+    }
+
+    /// Tells those who wait of what has become durable. `true`: there was something.
+    pub(super) fn tell_settled(&mut self) -> Result<bool, FetchError> {
+        let Some(registration) = &self.registration else {
+            return Ok(false);
+        };
+        let is_told = self.sink.tell(&registration.live)?;
+        if is_told {
+            self.announce();
+        }
+        Ok(is_told)
     }
 
     fn next_wake(&self) -> Instant {

@@ -20,6 +20,7 @@ mod export;
 mod finish;
 mod job;
 mod keep;
+mod leftover;
 mod lookup;
 mod manifest;
 mod patience;

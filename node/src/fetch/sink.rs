@@ -74,6 +74,11 @@ impl Sink {
         }
     }
 
+    /// What there is to know of the output, if the store keeps it as its own copy.
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
+    }
+
     /// Where manifest nodes are put.
     pub(super) fn ingest(&self) -> &Ingest {
         &self.ingest

@@ -1,5 +1,5 @@
-//! What was found damaged when the store was opened, and mended or given up then: told in the log at once, and by the
-//! check that comes next to whoever asks for one.
+//! What was found damaged when a table was opened, at a start or after a fault, and mended or given up then: told in the
+//! log at once, and by the check that comes next to whoever asks for one.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ pub(super) const INDEX: &str = "the index";
 pub(super) const CATALOG: &str = "the catalog";
 pub(super) const IN_PLACE: &str = "the table of files in place";
 
-/// What a start has found, and nobody has been told of yet. No more than there are tables and records.
+/// What has been found so, and nobody has been told of yet. Each thing once: no more than there are tables and records.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Mutex<Vec<Damage>>);
 
@@ -20,7 +20,12 @@ impl Findings {
     /// What is wrong with the table in `file`, and whether it is mended.
     pub(super) fn note(&self, what: &str, file: &Path, error: &StoreError, mended: bool) {
         tracing::error!(%error, mended, "{what} was damaged when it was opened");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(of_table(what, error, file, mended));
+        let damage = of_table(what, error, file, mended);
+        let is_same = |other: &Damage| (&other.what, &other.detail) == (&damage.what, &damage.detail);
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !found.iter().any(is_same) {
+            found.push(damage);
+        }
     }
 
     /// Whether records are lost, and nobody has been told.

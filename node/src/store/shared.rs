@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 use super::catalog::Catalog;
 use super::error::{ReadError, StoreError};
-use super::findings::Findings;
+use super::findings::{Findings, INDEX};
 use super::gc::Collector;
 use super::holds::{Hold, Holds};
 use super::in_place::InPlace;
@@ -273,7 +273,13 @@ impl Shared {
         if *healed != before {
             return Ok(());
         }
-        self.index.reopen()?;
+        match self.index.reopen() {
+            Err(error) if error.is_damage() => {
+                self.findings.note(INDEX, self.index.path(), &error, true);
+                self.index.renew()?;
+            }
+            reopened => reopened?,
+        }
         // Not durable: that would need the very disk that has just failed us.
         match recovery::replay(&self.index, &self.segments, Durability::None) {
             Err(error) if error.is_refusal() && !self.index.is_in_memory() => {
@@ -281,7 +287,7 @@ impl Shared {
                 recovery::replay(&self.index, &self.segments, Durability::None)?;
             }
             Err(error) if error.is_damage() => {
-                tracing::warn!(%error, "building the index anew");
+                self.findings.note(INDEX, self.index.path(), &error, true);
                 self.index.renew()?;
                 recovery::replay(&self.index, &self.segments, Durability::None)?;
             }

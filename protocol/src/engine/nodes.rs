@@ -1,11 +1,11 @@
 //! Manifest nodes that are wanted: few, small, and everything waits for them, so they go first and are raced.
 //!
-//! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` in which no
-//! answer of any kind empties the list doubles the number. A leecher is asked before those who hold everything: a crowd
-//! must not fetch all of the manifest from a lone seeder. Who says that it has no such node makes room for another, and
-//! is asked again a while later: leechers get nodes, too. One such answer is enough for those who hold everything to be
-//! asked: until all know what there is, they can trade little of it. Where nobody holds everything each doubling of
-//! those who said so adds one to the number, since to ask a long line one by one takes a round trip for each.
+//! A node is asked of one session that is known for something, or of two that are not; every `node_hedge` in which
+//! somebody does not answer doubles the number. A leecher is asked before those who hold everything: a crowd must not
+//! fetch all of the manifest from a lone seeder. Who says that it has no such node makes room for another, and is asked
+//! again a while later: leechers get nodes, too. One such answer is enough for those who hold everything to be asked:
+//! until all know what there is, they can trade little of it. Where nobody holds everything, each doubling of those who
+//! said so adds one to the number: to ask a long line one by one takes a round trip for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

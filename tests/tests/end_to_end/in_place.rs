@@ -235,6 +235,34 @@ fn a_fetch_in_place_that_was_killed_goes_on_in_its_output() {
     });
 }
 
+#[test]
+fn what_a_killed_fetch_wrote_and_did_not_record_is_not_fetched_again() {
+    run(async {
+        let mut cluster = cluster(2).await;
+        let file = sample(cluster.folder(), "file", 64 * MIB, 11);
+        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
+        let output = cluster.folder().join("out");
+        let options = FetchOptions { limit_down: Some(2 * MIB), ..in_place() };
+        let arguments = shoal_testnet::command::fetch_arguments(&published.hash.to_string(), &output, &options);
+        let shoal = cluster.node(1).shoal();
+        let mut child = shoal.start(arguments).unwrap();
+        held_so_far(&shoal, &published, MIB).await;
+        cluster.kill(1).await.unwrap();
+        let _ = child.wait().await;
+        // As if it had been killed much later, before anything more was durable; some of it is wrong.
+        let part = cluster.folder().join(&hidden(cluster.folder())[0]);
+        let whole = fs::read(&file).unwrap();
+        let middle = whole.len() / 2;
+        overwrite(&part, middle as u64, &whole[middle..]);
+        overwrite(&part, 50 * MIB, b"something else");
+        cluster.restart(1).await.unwrap();
+        let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
+        let fetched = fetch_and_compare(&cluster.node(1).shoal(), &link, &output, in_place(), &file).await;
+        assert!((MIB..33 * MIB).contains(&fetched.fetched_bytes), "{fetched:?}");
+        still_there(&cluster, &published, &file).await;
+    });
+}
+
 async fn still_there(cluster: &Cluster, published: &Published, file: &Path) {
     let shoal = cluster.node(1).shoal();
     let disk = disk_bytes(shoal.home()).unwrap();

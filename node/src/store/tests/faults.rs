@@ -258,10 +258,10 @@ fn a_failed_sync_fails_what_was_put_and_nothing_else() {
 
 /// Once it is armed, the next call of a kind on files with these words in their paths fails.
 #[derive(Debug)]
-struct FailsOn {
-    call: FileCall,
-    words: &'static str,
-    armed: AtomicBool,
+pub(super) struct FailsOn {
+    pub(super) call: FileCall,
+    pub(super) words: &'static str,
+    pub(super) armed: AtomicBool,
 }
 
 impl Faults for FailsOn {

@@ -1,11 +1,14 @@
 //! Tables that are begun anew because a page of them is damaged: what they knew is in the new ones.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::backend::FileCall;
 use super::super::record::tests::sample;
-use super::super::{CATALOG_FILE, ContentState, IN_PLACE_FILE};
+use super::super::{CATALOG_FILE, ContentState, IN_PLACE_FILE, INDEX_FILE};
 use super::content::Sample;
 use super::damage::overwrite;
+use super::faults::FailsOn;
 use super::verify::verify;
 use super::*;
 
@@ -122,4 +125,34 @@ fn a_table_of_files_in_place_that_is_begun_anew_has_every_file_and_chunk() {
     wait(store.close()).unwrap();
     drop(store);
     check(&open(home.path()));
+}
+
+#[test]
+fn an_index_that_is_found_damaged_while_the_node_runs_is_built_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let call = FileCall::Write { offset: 0, bytes: 0 };
+    let faults = Arc::new(FailsOn { call, words: INDEX_FILE, armed: AtomicBool::new(false) });
+    let chunks: Vec<_> = (0..40).map(|at| chunk(&mut random(at), 3_000)).collect();
+    let (first, second) = chunks.split_at(20);
+    let store = open(home.path());
+    put_all(&store, first).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    put_all(&store, second).unwrap();
+    let index = home.path().join(INDEX_FILE);
+    let head = fs::read(&index).unwrap()[..4096].to_vec();
+    overwrite(&index, &head);
+    // A fault of the disk closes it, and it cannot be opened again.
+    faults.armed.store(true, Ordering::SeqCst);
+    store.shared().sync_index().unwrap();
+    assert!(!faults.armed.load(Ordering::SeqCst), "nothing was written");
+    assert!(index.with_extension("damaged").exists());
+    assert_holds(&store, &chunks);
+    assert!(matches!(&verify(&store, false).damage[..], [damage] if damage.file == index && damage.mended));
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = open(home.path());
+    assert_holds(&store, &chunks);
+    assert_eq!(verify(&store, false).damage.len(), 0);
 }
