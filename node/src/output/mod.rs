@@ -12,6 +12,7 @@ mod flush;
 mod folder;
 mod keep;
 mod place;
+mod remains;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use file::FileOutput;
 use folder::FolderOutput;
 pub(crate) use keep::{Keeper, KeptFile};
 use place::Place;
+pub(crate) use remains::Remains;
 
 /// An output that is being written. Dropping it removes what was written, unless that is to be kept.
 #[derive(Debug)]
