@@ -274,10 +274,7 @@ impl Shared {
             return Ok(());
         }
         match self.index.reopen() {
-            Err(error) if error.is_damage() => {
-                self.findings.note(INDEX, self.index.path(), &error, true);
-                self.index.renew()?;
-            }
+            Err(error) if error.is_damage() => self.renew_index(&error)?,
             reopened => reopened?,
         }
         // Not durable: that would need the very disk that has just failed us.
@@ -287,13 +284,19 @@ impl Shared {
                 recovery::replay(&self.index, &self.segments, Durability::None)?;
             }
             Err(error) if error.is_damage() => {
-                self.findings.note(INDEX, self.index.path(), &error, true);
-                self.index.renew()?;
+                self.renew_index(&error)?;
                 recovery::replay(&self.index, &self.segments, Durability::None)?;
             }
             replayed => drop(replayed?),
         }
         *healed += 1;
+        Ok(())
+    }
+
+    /// Begins the index anew because of its damage, which the next check tells.
+    fn renew_index(&self, damage: &StoreError) -> Result<(), StoreError> {
+        self.index.renew()?;
+        self.findings.note(INDEX, self.index.path(), damage, true);
         Ok(())
     }
 

@@ -223,16 +223,16 @@ impl ChunkTable {
         let Some((slot, at)) = self.find(index) else {
             return false;
         };
+        let bit = 1u16 << at;
+        if self.missing(slot) & bit == 0 {
+            return false;
+        }
         let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
-        let bit = 1u16 << at;
         let Some(place) = details.copies[at].iter_mut().find(|copy| copy.is_none()) else {
             return false;
         };
-        if self.missing.get(slot).is_none_or(|missing| missing & bit == 0) {
-            return false;
-        }
         *place = Some(session);
         if group.unassigned & bit != 0 {
             group.unassigned &= !bit;
@@ -247,6 +247,8 @@ impl ChunkTable {
         let Some((slot, at)) = self.find(index) else {
             return false;
         };
+        let bit = 1u16 << at;
+        let is_missing = self.missing(slot) & bit != 0;
         let (Some(group), Some(details)) = (self.groups.get_mut(slot), self.details.get_mut(slot)) else {
             return false;
         };
@@ -255,8 +257,6 @@ impl ChunkTable {
                 *copy = None;
             }
         }
-        let bit = 1u16 << at;
-        let is_missing = self.missing.get(slot).is_some_and(|missing| missing & bit != 0);
         if !is_missing || group.unassigned & bit != 0 || details.copies[at].iter().any(Option::is_some) {
             return false;
         }
