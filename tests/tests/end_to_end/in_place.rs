@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use shoal_node::api::Published;
+use shoal_node::api::{Fetched, Published};
 use shoal_testnet::cluster::Cluster;
-use shoal_testnet::command::{FetchOptions, Shoal};
+use shoal_testnet::command::{FetchOptions, Shoal, fetch_arguments};
 use shoal_testnet::content;
 use shoal_testnet::resources::disk_bytes;
 
@@ -208,26 +208,38 @@ fn a_folder_in_place_is_replaced_by_one_in_which_files_have_other_names_or_are_s
     });
 }
 
+/// Publishes a file at one node and fetches it in place with the other, which is killed when it holds a quarter; gives
+/// what is published, and where the output is that is not whole.
+async fn killed_at_a_quarter(cluster: &mut Cluster, file: &Path, output: &Path) -> (Published, PathBuf) {
+    let published = cluster.node(0).shoal().publish(file).await.unwrap();
+    let options = FetchOptions { limit_down: Some(16 * MIB), ..in_place() };
+    let arguments = fetch_arguments(&published.hash.to_string(), output, &options);
+    let shoal = cluster.node(1).shoal();
+    let mut child = shoal.start(arguments).unwrap();
+    held_so_far(&shoal, &published, published.bytes / 4).await;
+    cluster.kill(1).await.unwrap();
+    let _ = child.wait().await;
+    let parts = hidden(cluster.folder());
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    (published, cluster.folder().join(&parts[0]))
+}
+
+/// Starts the killed node and fetches the rest.
+async fn fetch_the_rest(cluster: &mut Cluster, published: &Published, output: &Path, file: &Path) -> Fetched {
+    cluster.restart(1).await.unwrap();
+    let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
+    fetch_and_compare(&cluster.node(1).shoal(), &link, output, in_place(), file).await
+}
+
 #[test]
 fn a_fetch_in_place_that_was_killed_goes_on_in_its_output() {
     run(async {
         let mut cluster = cluster(2).await;
         let file = sample(cluster.folder(), "file", 96 * MIB, 5);
-        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
         let output = cluster.folder().join("out");
-        let options = FetchOptions { limit_down: Some(16 * MIB), ..in_place() };
-        let arguments = shoal_testnet::command::fetch_arguments(&published.hash.to_string(), &output, &options);
-        let shoal = cluster.node(1).shoal();
-        let mut child = shoal.start(arguments).unwrap();
-        held_so_far(&shoal, &published, 24 * MIB).await;
-        cluster.kill(1).await.unwrap();
-        let _ = child.wait().await;
-        cluster.restart(1).await.unwrap();
-        let parts = hidden(cluster.folder());
-        assert_eq!(parts.len(), 1, "{parts:?}");
-        let before = fs::metadata(cluster.folder().join(&parts[0])).unwrap().ino();
-        let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
-        let fetched = fetch_and_compare(&cluster.node(1).shoal(), &link, &output, in_place(), &file).await;
+        let (published, part) = killed_at_a_quarter(&mut cluster, &file, &output).await;
+        let before = fs::metadata(part).unwrap().ino();
+        let fetched = fetch_the_rest(&mut cluster, &published, &output, &file).await;
         assert!(fetched.reused_bytes >= 24 * MIB, "{fetched:?}");
         assert_eq!(fs::metadata(&output).unwrap().ino(), before, "it was begun anew");
         assert_eq!(hidden(cluster.folder()), Vec::<String>::new());
@@ -240,25 +252,16 @@ fn what_a_killed_fetch_wrote_and_did_not_record_is_not_fetched_again() {
     run(async {
         let mut cluster = cluster(2).await;
         let file = sample(cluster.folder(), "file", 64 * MIB, 11);
-        let published = cluster.node(0).shoal().publish(&file).await.unwrap();
         let output = cluster.folder().join("out");
-        let options = FetchOptions { limit_down: Some(2 * MIB), ..in_place() };
-        let arguments = shoal_testnet::command::fetch_arguments(&published.hash.to_string(), &output, &options);
-        let shoal = cluster.node(1).shoal();
-        let mut child = shoal.start(arguments).unwrap();
-        held_so_far(&shoal, &published, MIB).await;
-        cluster.kill(1).await.unwrap();
-        let _ = child.wait().await;
+        let (published, part) = killed_at_a_quarter(&mut cluster, &file, &output).await;
         // As if it had been killed much later, before anything more was durable; some of it is wrong.
-        let part = cluster.folder().join(&hidden(cluster.folder())[0]);
         let whole = fs::read(&file).unwrap();
         let middle = whole.len() / 2;
         overwrite(&part, middle as u64, &whole[middle..]);
         overwrite(&part, 50 * MIB, b"something else");
-        cluster.restart(1).await.unwrap();
-        let link = format!("shoal:{}?peer={}", published.hash, cluster.node(0).addresses()[0]);
-        let fetched = fetch_and_compare(&cluster.node(1).shoal(), &link, &output, in_place(), &file).await;
-        assert!((MIB..33 * MIB).contains(&fetched.fetched_bytes), "{fetched:?}");
+        let fetched = fetch_the_rest(&mut cluster, &published, &output, &file).await;
+        // Of the first half what it did not hold; without what it finds there, of the second half, too.
+        assert!((1..33 * MIB).contains(&fetched.fetched_bytes), "{fetched:?}");
         still_there(&cluster, &published, &file).await;
     });
 }
