@@ -32,7 +32,7 @@ use super::uses::Uses;
 pub(super) use changes::{Change, Changes};
 use changes::{Request, updated};
 pub(super) use check::check_versions;
-use check::{both_damaged, check_pages, read_all};
+use check::{check_pages, read_all};
 use known::Known;
 pub(super) use recent::Recent;
 use recent::{LOOKED, LOOKED_COPIES, Recents};
@@ -99,10 +99,8 @@ impl Catalog {
         let unread = database.read(|transaction| Ok(recents.load(transaction)))?;
         if unread.is_some() || database.is_in_memory() {
             match check_pages(&database, &recents) {
-                Ok((wrong, lost)) => {
-                    let damaged = |hash| StoreError::damaged(database.path(), both_damaged(hash));
-                    wrong.iter().for_each(|error| findings.note(CATALOG, database.path(), error, true));
-                    lost.iter().for_each(|hash| findings.note(CATALOG, database.path(), &damaged(hash), false));
+                Ok(found) => {
+                    found.iter().for_each(|(error, mended)| findings.note(CATALOG, database.path(), error, *mended))
                 }
                 Err(error) if unread.is_none() => tracing::error!(%error, "the catalog is read as far as that goes"),
                 Err(error) => return Err(error),

@@ -36,7 +36,8 @@ pub(super) struct OpenDatabase {
     identity: Option<(u64, u64)>,
 }
 
-/// One that nobody [closes](OpenDatabase::close) has failed, and may be damaged: its file stays as a kill would leave it.
+/// One that nobody [closes](OpenDatabase::close) has failed, and may be damaged: its file stays as a kill would leave
+/// it.
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
         if let Some(database) = self.database.take() {
@@ -80,7 +81,8 @@ pub(super) fn open_over(
 ) -> Result<OpenDatabase, StoreError> {
     let overlay = Overlay::new(path, faults.cloned()).map_err(|error| {
         tracing::warn!(%error, file = %path.display(), "it cannot be read either");
-        refusal.clone()
+        // That a file is damaged says nothing of a disk that fails now.
+        if refusal.is_damage() { StoreError::io(path, error) } else { refusal.clone() }
     })?;
     let mut opened = guarded(path, || over(overlay, Builder::new().set_cache_size(cache_bytes)))?;
     opened.refusal = Some(refusal);
@@ -91,9 +93,10 @@ pub(super) fn open_over(
 pub(super) fn peek<T>(
     path: &Path,
     cache_bytes: usize,
+    faults: Option<&Arc<dyn Faults>>,
     work: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
 ) -> Result<T, StoreError> {
-    let overlay = Overlay::new(path, None).map_err(|source| StoreError::io(path, source))?;
+    let overlay = Overlay::new(path, faults.cloned()).map_err(|source| StoreError::io(path, source))?;
     guarded(path, || over(overlay, Builder::new().set_cache_size(cache_bytes)))?.read(path, work)
 }
 

@@ -1,5 +1,5 @@
-//! What was found damaged when a table was opened, at a start or after a fault, and mended or given up then: told in the
-//! log at once, and by the check that comes next to whoever asks for one.
+//! Tables that were found damaged, and mended or given up then: told in the log at once, and by the check that is under
+//! way or comes next to whoever asks for one.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub(super) struct Findings(Mutex<Vec<Damage>>);
 impl Findings {
     /// What is wrong with the table in `file`, and whether it is mended.
     pub(super) fn note(&self, what: &str, file: &Path, error: &StoreError, mended: bool) {
-        tracing::error!(%error, mended, "{what} was damaged when it was opened");
+        tracing::error!(%error, mended, "{what} was damaged");
         let damage = of_table(what, error, file, mended);
         let is_same = |other: &Damage| (&other.what, &other.detail) == (&damage.what, &damage.detail);
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,7 +46,7 @@ fn look(path: &Path, kind: &str, rows: impl Fn(&ReadTransaction) -> Result<(), T
     if std::fs::metadata(path).map_or(0, |about| about.len()) == 0 {
         return Ok(());
     }
-    let looked = peek(path, CACHE_BYTES, |transaction| {
+    let looked = peek(path, CACHE_BYTES, None, |transaction| {
         check_format(transaction, kind)?;
         rows(transaction)
     });

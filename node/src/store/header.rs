@@ -76,15 +76,15 @@ pub(super) fn mend(
         // Whoever opens it says what is wrong.
         Err(_) => return Ok(false),
     }
-    let is_refused =
-        peek(path, CACHE_BYTES, |transaction| check_format(transaction, kind)).is_err_and(|error| error.is_damage());
+    let is_refused = peek(path, CACHE_BYTES, None, |transaction| check_format(transaction, kind))
+        .is_err_and(|error| error.is_damage());
     let Some(mended) = mended(&header, is_refused) else { return Ok(false) };
     let passage = path.with_extension(super::PASSAGE_EXTENSION);
     let written = std::fs::copy(path, &passage)
         .and_then(|_| File::options().write(true).open(&passage))
         .and_then(|file| file.write_all_at(&mended, 0).and_then(|()| file.sync_all()));
     let outcome = match written.map_err(at) {
-        Ok(()) if peek(&passage, CACHE_BYTES, &check).is_ok() => {
+        Ok(()) if peek(&passage, CACHE_BYTES, None, &check).is_ok() => {
             take_its_place(path, &passage).map_err(at).map(|()| true)
         }
         other => other.map(|()| false),

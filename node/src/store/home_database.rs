@@ -5,6 +5,7 @@
 //! whether the disk takes it again.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use redb::{Durability, ReadTransaction, WriteTransaction};
@@ -12,6 +13,7 @@ use redb::{Durability, ReadTransaction, WriteTransaction};
 use super::backend::Faults;
 use super::database::{OpenDatabase, check_pages, create, in_memory, open, open_over};
 use super::error::{StoreError, Trouble};
+use super::salvage::Salvage;
 
 /// What a database of the home is.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,8 @@ pub(super) struct HomeDatabase {
     path: PathBuf,
     about: About,
     faults: Option<Arc<dyn Faults>>,
+    // The file was to be put aside, which the system did not let us.
+    is_left: AtomicBool,
     // Held for reading during each transaction, for writing only to exchange or close the handle.
     handle: RwLock<Handle>,
 }
@@ -38,7 +42,7 @@ pub(super) struct HomeDatabase {
 #[derive(Debug)]
 enum Handle {
     Open(OpenDatabase),
-    /// Opening it anew failed; the next [`HomeDatabase::reopen`] tries again.
+    /// It was let go of, or could not be opened; the next [`HomeDatabase::reopen`] tries again.
     Broken(StoreError),
     Closed,
 }
@@ -60,25 +64,16 @@ impl HomeDatabase {
     /// not opened; else it is open to be read, [in memory](Self::is_in_memory), until it is
     /// [begun anew](Self::check_or_renew).
     pub(super) fn open(path: PathBuf, about: About, faults: Option<Arc<dyn Faults>>) -> Result<Self, StoreError> {
-        let this = Self { path, about, faults, handle: RwLock::new(Handle::Closed) };
-        let checked = if this.path.exists() { this.check_pages() } else { Ok(()) };
-        let opened = match checked {
-            Err(error) if error.is_damage() && about.is_derived => return Err(error),
-            Err(error) if error.is_damage() => open_over(&this.path, about.cache_bytes, this.faults.as_ref(), error)?,
-            Err(error) => {
-                // The disk failed, which says nothing about the file.
-                tracing::warn!(%error, "the pages of a table could not be checked");
-                this.opened()?
-            }
-            Ok(()) => this.opened()?,
-        };
+        let this = Self { path, about, faults, is_left: AtomicBool::new(false), handle: RwLock::new(Handle::Closed) };
+        let opened = this.opened_sound()?;
         *this.exclusive() = Handle::Open(opened);
         Ok(this)
     }
 
-    /// An empty one in memory, because of `refusal`.
+    /// An empty one in memory, because the damaged one at `path` could not be put aside.
     pub(super) fn in_memory(path: PathBuf, about: About, refusal: StoreError) -> Result<Self, StoreError> {
-        let this = Self { path, about, faults: None, handle: RwLock::new(Handle::Closed) };
+        let this =
+            Self { path, about, faults: None, is_left: AtomicBool::new(true), handle: RwLock::new(Handle::Closed) };
         let opened = this.empty_in_memory(refusal)?;
         *this.exclusive() = Handle::Open(opened);
         Ok(this)
@@ -88,6 +83,21 @@ impl HomeDatabase {
         self.handle.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opened if no page of it is damaged; else, or where the disk does not let us see, to be read, if it follows from
+    /// nothing.
+    fn opened_sound(&self) -> Result<OpenDatabase, StoreError> {
+        let exists = self.path.try_exists().map_err(|source| StoreError::io(&self.path, source));
+        match exists.and_then(|exists| if exists { self.check_pages() } else { Ok(()) }) {
+            Err(error) if !self.about.is_derived => self.opened_over(error),
+            Err(error) if error.is_damage() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the pages of a table could not be checked");
+                self.opened()
+            }
+            Ok(()) => self.opened(),
+        }
+    }
+
     fn opened(&self) -> Result<OpenDatabase, StoreError> {
         let About { kind, cache_bytes, tables, .. } = self.about;
         let exists = self.path.try_exists().map_err(|source| StoreError::io(&self.path, source))?;
@@ -95,6 +105,10 @@ impl HomeDatabase {
             return open(&self.path, kind, cache_bytes, self.faults.as_ref());
         }
         self.or_in_memory(create(&self.path, kind, cache_bytes, self.faults.as_ref(), tables))
+    }
+
+    fn opened_over(&self, refusal: StoreError) -> Result<OpenDatabase, StoreError> {
+        open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), refusal)
     }
 
     fn or_in_memory(&self, made: Result<OpenDatabase, StoreError>) -> Result<OpenDatabase, StoreError> {
@@ -136,7 +150,6 @@ impl HomeDatabase {
     ) -> Result<T, StoreError> {
         if !self.about.is_derived && self.is_in_memory() {
             // The cause may be gone; unless it is damage, which is for a check to mend.
-            self.check_pages()?;
             self.reopen()?;
         }
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +162,19 @@ impl HomeDatabase {
 
     /// Opens the file anew after a fault; what was not committed durably is gone from it.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
-        self.exchange(|| self.opened())
+        // To look for damage takes long; of what can be made again it may be met later.
+        let may_be_damaged = !self.about.is_derived || self.is_left.load(Ordering::Relaxed);
+        self.exchange(|| if may_be_damaged { self.opened_sound() } else { self.opened() })
+    }
+
+    /// Lets go of the file as it is. Until it is [opened anew](Self::reopen) each use of it fails.
+    pub(super) fn give_up(&self) {
+        let mut handle = self.exclusive();
+        match &*handle {
+            Handle::Closed => {}
+            Handle::Broken(cause) if !cause.is_damage() => {}
+            Handle::Open(_) | Handle::Broken(_) => *handle = self.unopened(),
+        }
     }
 
     /// Does `work`; when a fault of the disk has closed the file, maybe long ago, opens it anew and tries once more.
@@ -166,7 +191,7 @@ impl HomeDatabase {
 
     /// Leaves the disk, which takes nothing because of `refusal`: only for what is derived.
     pub(super) fn leave_disk(&self, refusal: StoreError) -> Result<(), StoreError> {
-        self.exchange(|| match open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), refusal.clone()) {
+        self.exchange(|| match self.opened_over(refusal.clone()) {
             Ok(opened) => Ok(opened),
             Err(_) => self.empty_in_memory(refusal),
         })
@@ -174,7 +199,11 @@ impl HomeDatabase {
 
     fn exchange(&self, other: impl FnOnce() -> Result<OpenDatabase, StoreError>) -> Result<(), StoreError> {
         let mut handle = self.exclusive();
-        self.let_go(&mut handle)?;
+        if matches!(*handle, Handle::Closed) {
+            return Err(StoreError::Closed);
+        }
+        // Not closed, since that would write to it.
+        *handle = self.unopened();
         let (state, outcome) = match other() {
             Ok(opened) => (Handle::Open(opened), Ok(())),
             Err(error) => (Handle::Broken(error.clone()), Err(error)),
@@ -188,29 +217,12 @@ impl HomeDatabase {
         Handle::Broken(StoreError::io(&self.path, std::io::ErrorKind::Other.into()))
     }
 
-    /// Drops the handle in order to open another one.
-    fn let_go(&self, handle: &mut Handle) -> Result<(), StoreError> {
-        match std::mem::replace(handle, self.unopened()) {
-            Handle::Open(old) => {
-                if let Err(error) = old.close(&self.path) {
-                    tracing::warn!(%error, "closing after a fault");
-                }
-            }
-            Handle::Broken(_) => {}
-            Handle::Closed => {
-                *handle = Handle::Closed;
-                return Err(StoreError::Closed);
-            }
-        }
-        Ok(())
-    }
-
     /// Checks every page of the file that is in use against its checksum. When one is wrong the file is kept aside,
-    /// under the extension `damaged`, and begun anew with what `salvage` takes out of it; says what was wrong. Waits
-    /// for transactions, and lets none begin meanwhile.
+    /// under the extension `damaged`, and begun anew with what `salvage` takes out of the file; says what was wrong.
+    /// Waits for transactions, and lets none begin meanwhile.
     pub(super) fn check_or_renew<T>(
         &self,
-        salvage: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
+        salvage: impl FnOnce(&Salvage<'_>) -> Result<T, StoreError>,
         fill: impl FnOnce(&WriteTransaction, T) -> Result<(), Trouble>,
     ) -> Result<Option<StoreError>, StoreError> {
         let mut handle = self.exclusive();
@@ -224,7 +236,8 @@ impl HomeDatabase {
             Err(wrong) if wrong.is_damage() => wrong,
             checked => return checked.map(|()| None),
         };
-        match open.read(&self.path, salvage) {
+        let About { cache_bytes, .. } = self.about;
+        match salvage(&Salvage { open, path: &self.path, cache_bytes, faults: self.faults.as_ref() }) {
             Ok(salvaged) => self.begin_anew(&mut handle, salvaged, fill).map(|()| Some(wrong)),
             Err(error) => {
                 self.go_on_in_memory(&mut handle, wrong);
@@ -236,8 +249,7 @@ impl HomeDatabase {
     /// Lets go of the file, which stays as it is: what can be read of it still can, and nothing is written.
     fn go_on_in_memory(&self, handle: &mut Handle, because: StoreError) {
         *handle = self.unopened();
-        let over = open_over(&self.path, self.about.cache_bytes, self.faults.as_ref(), because);
-        *handle = over.map_or_else(Handle::Broken, Handle::Open);
+        *handle = self.opened_over(because).map_or_else(Handle::Broken, Handle::Open);
     }
 
     fn check_pages(&self) -> Result<(), StoreError> {
@@ -262,7 +274,9 @@ impl HomeDatabase {
         let About { kind, cache_bytes, tables, .. } = self.about;
         // Not closed, since that would write to it.
         *handle = self.unopened();
-        let made = self.keep_aside().and_then(|()| {
+        let kept = self.keep_aside();
+        self.is_left.store(kept.is_err(), Ordering::Relaxed);
+        let made = kept.and_then(|()| {
             let fill = |transaction: &WriteTransaction| {
                 tables(transaction)?;
                 fill(transaction, salvaged)

@@ -5,6 +5,8 @@
 //! replay begins where the last durable commit ended. Rows carry their own check, and a damaged one counts as absent
 //! for writing and as damage for reading.
 
+mod emptying;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,9 +18,11 @@ use super::home_database::{About, HomeDatabase};
 use super::in_place::FilePlace;
 use super::recovery::Stays;
 use super::rows::{
-    Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, Kind, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow,
+    Directory, ID_BYTES, INDEX_ROW_BYTES, IndexRow, ObjectId, SEGMENT_ROW_BYTES, SegmentNumber, SegmentRow,
     SegmentState, Soundness,
 };
+
+pub(super) use emptying::Moving;
 
 const OBJECTS: TableDefinition<&[u8; ID_BYTES], &[u8; INDEX_ROW_BYTES]> = TableDefinition::new("objects");
 const SEGMENTS: TableDefinition<u32, &[u8; SEGMENT_ROW_BYTES]> = TableDefinition::new("segments");
@@ -63,18 +67,6 @@ pub(super) struct Indexed {
     pub(super) group: u64,
     /// What is in it.
     pub(super) directory: Directory,
-}
-
-/// An object that is taken out of a segment.
-#[derive(Debug)]
-pub(super) struct Moving {
-    pub(super) id: ObjectId,
-    pub(super) kind: Kind,
-    pub(super) len: u32,
-    /// Where in the segment's stream it lies.
-    pub(super) offset: u64,
-    /// Where a verified copy of it lies.
-    pub(super) copy: Option<IndexRow>,
 }
 
 /// The open index.
@@ -124,8 +116,7 @@ impl Index {
     pub(super) fn segment(&self, segment: SegmentNumber) -> Result<SegmentRow, StoreError> {
         self.database.read(|transaction| {
             let table = transaction.open_table(SEGMENTS)?;
-            let row = table.get(segment.0)?;
-            row.map_or(Ok(SegmentRow::default()), |value| SegmentRow::decode(segment, value.value()))
+            row_of(&table, segment)
         })
     }
 
@@ -150,8 +141,7 @@ impl Index {
             let mut segments = transaction.open_table(SEGMENTS)?;
             let mut rows = Vec::new();
             for Indexed { segment, group, directory } in groups {
-                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
-                let mut row = known.transpose()?.unwrap_or_default();
+                let mut row = row_of(&segments, *segment)?;
                 if *group < row.groups {
                     continue;
                 }
@@ -186,80 +176,9 @@ impl Index {
         self.database.write(Durability::Immediate, |transaction| {
             let mut segments = transaction.open_table(SEGMENTS)?;
             for segment in complete {
-                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
-                let row = SegmentRow { state: SegmentState::Complete, ..known.transpose()?.unwrap_or_default() };
+                let row = SegmentRow { state: SegmentState::Complete, ..row_of(&segments, *segment)? };
                 segments.insert(segment.0, &row.encode(*segment))?;
             }
-            Ok(())
-        })
-    }
-
-    /// Takes `objects` out of segment `from`: those with a copy lie there from now on, the rest is forgotten, but for
-    /// what is `needed` without having a copy: the numbers of these are returned. What is needed and damaged stays
-    /// known as that. `target` is the group with the copies. Not durable.
-    pub(super) fn relocate(
-        &self,
-        from: SegmentNumber,
-        objects: &[Moving],
-        target: Option<&Indexed>,
-        needed: impl Fn(&Moving) -> bool,
-    ) -> Result<Vec<usize>, StoreError> {
-        self.database.write(Durability::None, |transaction| {
-            let mut rows = transaction.open_table(OBJECTS)?;
-            if let Some(Indexed { segment, group, directory }) = target {
-                let mut segments = transaction.open_table(SEGMENTS)?;
-                let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(*segment, value.value()));
-                let mut row = known.transpose()?.unwrap_or_default();
-                if *group != row.groups {
-                    return Err(Trouble::Row("a group of a segment is missing"));
-                }
-                row.add(directory);
-                segments.insert(segment.0, &row.encode(*segment))?;
-            }
-            let mut left = Vec::new();
-            for (at, object) in objects.iter().enumerate() {
-                let row = rows.get(&object.id)?.map(|value| IndexRow::decode(&object.id, value.value()));
-                // A row that is not readable is nobody's: had it been needed, nothing would be collected.
-                let Some(Ok(row)) = row else { continue };
-                if row.segment != from || row.offset != object.offset {
-                    continue;
-                }
-                match (row.soundness, &object.copy) {
-                    (Soundness::Sound, Some(copy)) => drop(rows.insert(&object.id, &copy.encode(&object.id))?),
-                    (Soundness::Sound, None) if needed(object) => left.push(at),
-                    (Soundness::Damaged, _) if needed(object) => {}
-                    _ => drop(rows.remove(&object.id)?),
-                }
-            }
-            Ok(left)
-        })
-    }
-
-    /// Notes that no row leads to `segment` any more. Not durable.
-    pub(super) fn drop_segment(&self, segment: SegmentNumber) -> Result<(), StoreError> {
-        self.database.write(Durability::None, |transaction| {
-            let mut segments = transaction.open_table(SEGMENTS)?;
-            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
-            let row = SegmentRow { state: SegmentState::Dropped, ..known.transpose()?.unwrap_or_default() };
-            segments.insert(segment.0, &row.encode(segment))?;
-            Ok(())
-        })
-    }
-
-    /// Makes everything durable; says whether it is still noted that no row leads to `segment`. It is not if the file
-    /// was opened anew meanwhile: then what came before that note may be lost too.
-    pub(super) fn confirm_dropped(&self, segment: SegmentNumber) -> Result<bool, StoreError> {
-        self.database.write(Durability::Immediate, |transaction| {
-            let segments = transaction.open_table(SEGMENTS)?;
-            let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
-            Ok(known.transpose()?.is_some_and(|row| row.state == SegmentState::Dropped))
-        })
-    }
-
-    /// Forgets a segment whose file is gone. Not durable.
-    pub(super) fn forget(&self, segment: SegmentNumber) -> Result<(), StoreError> {
-        self.database.write(Durability::None, |transaction| {
-            transaction.open_table(SEGMENTS)?.remove(segment.0)?;
             Ok(())
         })
     }
@@ -377,6 +296,11 @@ impl Index {
         self.database.reopen()
     }
 
+    /// Lets go of the file, which says what is not true, until it is opened anew.
+    pub(super) fn give_up(&self) {
+        self.database.give_up();
+    }
+
     /// Closes the file, durably.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         self.database.close()
@@ -386,6 +310,15 @@ impl Index {
     pub(super) fn path(&self) -> &std::path::Path {
         self.database.path()
     }
+}
+
+/// What is known of a segment; nothing yet is a row of zeros.
+fn row_of(
+    segments: &impl ReadableTable<u32, &'static [u8; SEGMENT_ROW_BYTES]>,
+    segment: SegmentNumber,
+) -> Result<SegmentRow, Trouble> {
+    let known = segments.get(segment.0)?.map(|value| SegmentRow::decode(segment, value.value()));
+    Ok(known.transpose()?.unwrap_or_default())
 }
 
 const fn about(cache_bytes: usize) -> About {

@@ -332,7 +332,8 @@ impl Segment {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let State::Append(open) = std::mem::replace(&mut *state, State::Closed) {
                 let health = open.health();
-                let _ = open.close(&self.path);
+                // Not closed, since that would write to it.
+                drop(open);
                 self.sync_failed.fetch_or(health.sync_failed(), Ordering::Relaxed);
             }
         }

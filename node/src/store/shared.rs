@@ -1,7 +1,4 @@
-//! What the store's handle and its threads share.
-//!
-//! Here the index and the segments meet: an index that had to be opened anew has forgotten what it held only in
-//! memory, and is brought up to date from the segments before anyone uses it.
+//! What the store's handle and its threads share. Here the index and the segments meet.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,7 +10,7 @@ use tokio::sync::broadcast;
 
 use super::catalog::Catalog;
 use super::error::{ReadError, StoreError};
-use super::findings::{Findings, INDEX};
+use super::findings::Findings;
 use super::gc::Collector;
 use super::holds::{Hold, Holds};
 use super::in_place::InPlace;
@@ -139,38 +136,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the index durable; one that is kept in memory goes back to the disk, if that takes it again.
-    pub(super) fn sync_index(&self) -> Result<(), StoreError> {
-        if self.index.is_in_memory() {
-            self.heal_index(self.heals())?;
-        }
-        self.with_index(Index::sync)?;
-        self.quota.index_is_durable();
-        Ok(())
-    }
-
-    /// Runs `work`; when the index's file fails it, opens it anew, replays what it has lost, and tries once more. Where
-    /// the disk takes no writes, the index goes on in memory.
-    fn with_index<T>(&self, work: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let work = || {
-            let heals = self.healed.read().unwrap_or_else(PoisonError::into_inner);
-            (*heals, work(&self.index))
-        };
-        let (before, error) = match work() {
-            (before, Err(error)) if error.closes_handle() => (before, error),
-            (_, result) => return result,
-        };
-        tracing::warn!(%error, "opening the index anew");
-        self.heal_index(before)?;
-        match work() {
-            (healed, Err(error)) if error.is_refusal() && !self.index.is_in_memory() => {
-                self.leave_disk(healed, error)?;
-                work().1
-            }
-            (_, result) => result,
-        }
-    }
-
     /// Notes, durably, that nothing will be added to a segment.
     pub(super) fn complete_segment(&self, number: SegmentNumber) -> Result<(), StoreError> {
         self.with_index(|index| index.complete(&[number]))
@@ -214,22 +179,6 @@ impl Shared {
         Ok(())
     }
 
-    /// How often the index has been opened anew. Waits while that is under way.
-    pub(super) fn heals(&self) -> u64 {
-        *self.healed.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs `work`, unless the index was opened anew since that had happened `heals` times: what was learnt of it
-    /// before may not be true any more. It is not opened anew meanwhile.
-    pub(super) fn on_same_index<T>(
-        &self,
-        heals: u64,
-        work: impl FnOnce(&Index) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let healed = self.healed.read().unwrap_or_else(PoisonError::into_inner);
-        if *healed == heals { work(&self.index) } else { Err(StoreError::Overtaken) }
-    }
-
     /// Room under the quota for a group of `payload` bytes and for `rows` of the index; contents are evicted for it if
     /// that helps. Blocks meanwhile.
     pub(super) fn room(&self, payload: u64, rows: u64) -> Result<Room, StoreError> {
@@ -253,97 +202,6 @@ impl Shared {
         let row = IndexRow { kind, soundness: Soundness::Sound, segment, offset, len };
         let what = super::reader::name(&id, kind);
         let _ = self.damaged(&id, what, Some(&row), "its bytes do not match its hash".to_owned());
-    }
-
-    /// Removes an index on the disk that is out of date because the one in use lies in memory: it must not be taken
-    /// for right at the next start, when segments are gone that it names. It is built anew then.
-    pub(super) fn forget_stale_index(&self) -> Result<(), StoreError> {
-        if !self.index.is_in_memory() {
-            return Ok(());
-        }
-        let path = self.index.path();
-        match std::fs::remove_file(path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, source)),
-            _ => self.segments.sync(),
-        }
-    }
-
-    fn heal_index(&self, before: u64) -> Result<(), StoreError> {
-        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
-        if *healed != before {
-            return Ok(());
-        }
-        match self.index.reopen() {
-            Err(error) if error.is_damage() => self.renew_index(&error)?,
-            reopened => reopened?,
-        }
-        // Not durable: that would need the very disk that has just failed us.
-        match recovery::replay(&self.index, &self.segments, Durability::None) {
-            Err(error) if error.is_refusal() && !self.index.is_in_memory() => {
-                self.index.leave_disk(error)?;
-                recovery::replay(&self.index, &self.segments, Durability::None)?;
-            }
-            Err(error) if error.is_damage() => {
-                self.renew_index(&error)?;
-                recovery::replay(&self.index, &self.segments, Durability::None)?;
-            }
-            replayed => drop(replayed?),
-        }
-        *healed += 1;
-        Ok(())
-    }
-
-    /// Begins the index anew because of its damage, which the next check tells.
-    fn renew_index(&self, damage: &StoreError) -> Result<(), StoreError> {
-        self.index.renew()?;
-        self.findings.note(INDEX, self.index.path(), damage, true);
-        Ok(())
-    }
-
-    fn leave_disk(&self, before: u64, refusal: StoreError) -> Result<(), StoreError> {
-        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
-        if *healed != before {
-            return Ok(());
-        }
-        tracing::warn!(error = %refusal, "keeping the index in memory");
-        self.index.leave_disk(refusal)?;
-        recovery::replay(&self.index, &self.segments, Durability::None)?;
-        *healed += 1;
-        Ok(())
-    }
-
-    /// Checks the index, and builds it anew from the segments when something is wrong with it; says what. While it is
-    /// built some of what is held is not found; the damaged one is kept aside.
-    pub(super) fn check_index(&self) -> Result<Option<StoreError>, StoreError> {
-        match self.check_index_once() {
-            // A fault of the disk has closed the handle, maybe long ago.
-            Err(error) if error.closes_handle() && !error.is_damage() => {
-                self.heal_index(self.heals())?;
-                self.check_index_once()
-            }
-            checked => checked,
-        }
-    }
-
-    fn check_index_once(&self) -> Result<Option<StoreError>, StoreError> {
-        let mut healed = self.healed.write().unwrap_or_else(PoisonError::into_inner);
-        let mut wrong = self.index.check_pages()?;
-        if wrong.is_none()
-            && let Err(error) = self.index.check_rows()
-        {
-            if !error.is_damage() {
-                return Err(error);
-            }
-            self.index.renew()?;
-            wrong = Some(error);
-        }
-        if wrong.is_some() {
-            recovery::replay(&self.index, &self.segments, Durability::None)?;
-            *healed += 1;
-            drop(healed);
-            self.sync_index()?;
-        }
-        Ok(wrong)
     }
 
     /// Reports that `id` is damaged where `row` says it lies, and remembers it, so that it counts as not held and the

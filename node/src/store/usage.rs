@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::StoreError;
+use super::index::Index;
 use super::rows::SegmentState;
 use super::shared::Shared;
 use super::{CATALOG_FILE, INDEX_FILE};
@@ -31,7 +32,7 @@ pub struct Usage {
 /// Counts.
 pub(super) fn of(shared: &Shared) -> Result<Usage, StoreError> {
     let mut usage = Usage::default();
-    for (number, row) in shared.index.segments()? {
+    for (number, row) in shared.with_index(Index::segments)? {
         if row.state == SegmentState::Dropped || shared.segments.is_missing(number) {
             continue;
         }

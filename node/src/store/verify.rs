@@ -1,10 +1,10 @@
 //! Hashing again all that is held, and mending what the store itself can mend.
 //!
-//! Objects are read in the order in which they lie, a bounded number at a time. One that is found damaged counts as
-//! not held from then on; one that was, and is as it should be (a file in place that came back), is held again. The
-//! tables are checked too: the index page by page, and it is built anew from the segments when something is wrong with
-//! it; the catalog row by row, whose second copies mend the first; the directories of the segments, whose objects are
-//! written anew, or a lost index would lose them.
+//! Objects are read in the order in which they lie, a bounded number at a time. One that is found damaged counts as not
+//! held from then on; one that was, and is as it should be (a file in place that came back), is held again. The tables
+//! are checked too: the index page by page, and it is built anew from the segments when something is wrong with it; the
+//! catalog page by page and row by row, whose second copies mend the first; the directories of the segments, whose
+//! objects are written anew, or a lost index would lose them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use shoal_protocol::hash::{ChunkId, NodeId};
 
 use super::Store;
 use super::error::{ReadError, StoreError};
-use super::findings::{CATALOG, IN_PLACE, INDEX};
+use super::findings::{CATALOG, IN_PLACE};
 use super::index::Entry;
 use super::ingest::Ingest;
 use super::reader::read_many;
@@ -62,10 +62,8 @@ impl Store {
     /// The disk's.
     pub fn verify_tables(&self, repair: bool, watcher: &mut dyn Watcher) -> Result<(), StoreError> {
         let shared = self.shared();
-        if let Some(wrong) = shared.check_index()? {
-            watcher.damaged(of_table(INDEX, &wrong, shared.index.path(), true));
-        }
-        for (error, mended) in shared.catalog.verify(repair)? {
+        shared.check_index()?;
+        for (error, mended) in shared.catalog.verify(repair, &shared.findings)? {
             watcher.damaged(of_table(CATALOG, &error, shared.catalog.path(), mended));
         }
         if let Some(wrong) = shared.in_place.verify()? {
@@ -88,7 +86,7 @@ impl Store {
         shared.in_place.look_again();
         let mut after = None;
         loop {
-            let rows = shared.index.rows_after(after)?;
+            let rows = shared.with_index(|index| index.rows_after(after))?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
             let (mut sound, mut unsound) = (Vec::new(), Vec::new());
@@ -115,7 +113,7 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn forget_damaged(&self, ids: &[[u8; 32]]) -> Result<(), StoreError> {
-        self.shared().index.forget_damaged(ids)?;
+        self.shared().with_index(|index| index.forget_damaged(ids))?;
         self.shared().in_place.forget_damaged(ids)
     }
 
@@ -202,7 +200,7 @@ fn verify_unsound(
                 Err(error) => watcher.damaged(of_read(*id, error)),
             }
         }
-        shared.index.mark(&sound, Soundness::Sound)?;
+        shared.with_index(|index| index.mark(&sound, Soundness::Sound))?;
         if !watcher.checked(batch.len() as u64, 0) {
             return Ok(Err(Stopped));
         }
@@ -300,7 +298,7 @@ fn lost_group(
     repair: bool,
     watcher: &mut dyn Watcher,
 ) -> Result<(), StoreError> {
-    let objects = store.shared().index.rows_within(segment.number(), range)?;
+    let objects = store.shared().with_index(|index| index.rows_within(segment.number(), range.clone()))?;
     if objects.is_empty() {
         // Nothing that is held lies there any more.
         return Ok(());

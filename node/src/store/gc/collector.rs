@@ -12,6 +12,7 @@ use super::choose::{Effort, is_due};
 use super::cycle::{collect, look};
 use super::evict::make_room;
 use crate::store::error::StoreError;
+use crate::store::index::Index;
 use crate::store::rows::SegmentState;
 use crate::store::shared::Shared;
 use crate::store::writer::News;
@@ -227,7 +228,7 @@ fn shrink_and_collect(shared: &Shared, news: &SyncSender<News>) -> Result<Collec
 }
 
 fn is_worth_it(shared: &Shared) -> Result<bool, StoreError> {
-    let segments = shared.index.segments()?;
+    let segments = shared.with_index(Index::segments)?;
     let kept = segments.iter().filter(|(_, row)| row.state != SegmentState::Dropped);
     let payload: u64 = kept.map(|(_, row)| row.stream_bytes).sum();
     let recorded = shared.catalog.records()?.iter().fold(0u64, |sum, record| sum.saturating_add(record.bytes));

@@ -10,6 +10,7 @@ use super::mark::{Marks, mark};
 use crate::store::error::StoreError;
 use crate::store::holds::Places;
 use crate::store::in_place::{FileNumber, FilePlace};
+use crate::store::index::Index;
 use crate::store::rows::{SegmentNumber, SegmentState};
 use crate::store::shared::Shared;
 use crate::store::writer::{News, seal, settled_news};
@@ -135,14 +136,14 @@ fn seal_all(shared: &Shared, news: &SyncSender<News>, mut chosen: Vec<Share>) ->
         }
     }
     settled_news(news)?;
-    let rows = shared.index.segments()?;
+    let rows = shared.with_index(Index::segments)?;
     let is_complete = |number| rows.iter().any(|(at, row)| *at == number && row.state == SegmentState::Complete);
     chosen.retain(|share| is_complete(share.number));
     Ok((chosen, blocked_bytes))
 }
 
 fn complete(shared: &Shared, number: SegmentNumber) -> Result<(), StoreError> {
-    let row = shared.index.segment(number)?;
+    let row = shared.with_index(|index| index.segment(number))?;
     if row.state != SegmentState::Open {
         return Ok(());
     }
@@ -178,7 +179,7 @@ pub(super) fn look(shared: &Shared, effort: Effort) -> Result<Collected, StoreEr
 /// What is where. A segment that cannot be read is left out, and so stays.
 fn shares(shared: &Shared, marks: &Places) -> Result<Vec<Share>, StoreError> {
     let mut shares = Vec::new();
-    for (number, row) in shared.index.segments()? {
+    for (number, row) in shared.with_index(Index::segments)? {
         if row.state == SegmentState::Dropped {
             continue;
         }

@@ -66,7 +66,7 @@ impl<'a> Emptier<'a> {
     /// objects moved.
     pub(super) fn empty(&mut self, number: SegmentNumber) -> Result<Emptied, StoreError> {
         let segment = self.shared.segments.segment(number)?;
-        let known = self.shared.index.segment(number)?;
+        let known = self.shared.with_index(|index| index.segment(number))?;
         let mut emptied = Emptied::default();
         let (mut groups, mut end) = (0, 0);
         loop {

@@ -12,7 +12,7 @@ mod read;
 mod rows;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -22,8 +22,8 @@ use super::backend::Faults;
 use super::error::{StoreError, Trouble};
 use super::findings::{Findings, IN_PLACE};
 use super::home_database::{About, HomeDatabase};
-use super::panics::caught;
 use super::rows::{ID_BYTES, INDEX_ROW_BYTES, ObjectId, Soundness};
+use super::salvage::Salvage;
 use super::told::Told;
 
 pub use self::doubt::Replacing;
@@ -356,7 +356,7 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), Trouble> {
 
 /// Checks every page. A file with a damaged one is written anew with what can be read of it; says what was wrong.
 fn check_pages(database: &HomeDatabase) -> Result<Option<StoreError>, StoreError> {
-    database.check_or_renew(salvage, |transaction, (chunks, files)| {
+    let fill = |transaction: &WriteTransaction, (chunks, files): Salvaged| {
         let mut table = transaction.open_table(CHUNKS)?;
         for (id, place) in chunks {
             table.insert(&id, &place.encode(&id))?;
@@ -366,32 +366,24 @@ fn check_pages(database: &HomeDatabase) -> Result<Option<StoreError>, StoreError
             table.insert(number.0, row.encode(number).as_slice())?;
         }
         Ok(())
-    })
+    };
+    database.check_or_renew(salvage, fill)
 }
 
-type Salvaged = (Vec<(ObjectId, FilePlace)>, Vec<(FileNumber, FileRow)>);
+type Salvaged = (BTreeMap<ObjectId, FilePlace>, BTreeMap<FileNumber, FileRow>);
 
-/// What can be read of both tables: of each by itself, since what redb makes of a damaged page may be a panic.
-fn salvage(transaction: &ReadTransaction) -> Result<Salvaged, Trouble> {
+/// What can be read of both tables.
+fn salvage(damaged: &Salvage<'_>) -> Result<Salvaged, StoreError> {
     let (mut chunks, mut files) = Salvaged::default();
-    let read_chunks = || -> Result<(), Trouble> {
-        for (id, value) in transaction.open_table(CHUNKS)?.iter()?.map_while(Result::ok) {
-            let id = *id.value();
-            chunks.extend(FilePlace::decode(&id, value.value()).ok().map(|place| (id, place)));
-        }
-        Ok(())
-    };
-    let read_files = || -> Result<(), Trouble> {
-        for (number, value) in transaction.open_table(FILES)?.iter()?.map_while(Result::ok) {
-            let number = FileNumber(number.value());
-            files.extend(FileRow::decode(number, value.value()).ok().map(|row| (number, row)));
-        }
-        Ok(())
-    };
-    for read in [caught(read_chunks), caught(read_files)] {
-        if !matches!(read, Ok(Ok(()))) {
-            tracing::warn!(?read, "a table of files in place can be read in part at most");
-        }
+    let all_chunks = damaged.rows(CHUNKS, |id, value| {
+        chunks.extend(FilePlace::decode(id, value).ok().map(|place| (*id, place)));
+    })?;
+    let all_files = damaged.rows(FILES, |number, value| {
+        let number = FileNumber(number);
+        files.extend(FileRow::decode(number, value).ok().map(|row| (number, row)));
+    })?;
+    if !all_chunks || !all_files {
+        tracing::warn!(all_chunks, all_files, "a table of files in place can be read in part");
     }
     Ok((chunks, files))
 }

@@ -1,7 +1,8 @@
 //! Tables that are begun anew because a page of them is damaged: what they knew is in the new ones.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::super::backend::FileCall;
 use super::super::record::tests::sample;
@@ -63,6 +64,37 @@ fn a_catalog_that_is_begun_anew_has_every_record_and_pin() {
 }
 
 #[test]
+fn a_page_that_cannot_be_read_costs_no_record_but_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let catalog = home.path().join(CATALOG_FILE);
+    let store = open(home.path());
+    let mut records: Vec<_> = (0..200).map(|at| sample(&format!("content {at}"))).collect();
+    for record in &records {
+        wait(store.put_manifest(record.clone())).unwrap();
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    records.sort_unstable_by_key(|record| *record.hash.as_bytes());
+    // Of both tables, the page with one of the first records says that it has more than there can be.
+    let mut content = fs::read(&catalog).unwrap();
+    let victim = records[9].encode();
+    for page in content.chunks_mut(4096).filter(|page| page.windows(victim.len()).any(|window| window == victim)) {
+        page[2..4].fill(0xff);
+    }
+    overwrite(&catalog, &content);
+    let store = open(home.path());
+    let kept = store.manifests().unwrap();
+    assert!((100..200).contains(&kept.len()), "{} of 200 are left", kept.len());
+    let found = verify(&store, true).damage;
+    for record in records.iter().filter(|record| !kept.contains(record)) {
+        let hash = record.hash.to_string();
+        assert!(found.iter().any(|damage| !damage.mended && damage.detail.contains(&hash)), "{found:?}");
+    }
+    assert_eq!(found.iter().filter(|damage| !damage.mended).count(), 200 - kept.len(), "{found:?}");
+    assert_eq!(verify(&store, false).damage.len(), 0);
+}
+
+#[test]
 fn a_catalog_that_cannot_be_begun_anew_stays_as_it_is() {
     let home = tempfile::tempdir().unwrap();
     let catalog = home.path().join(CATALOG_FILE);
@@ -81,10 +113,14 @@ fn a_catalog_that_cannot_be_begun_anew_stays_as_it_is() {
     let passage = catalog.with_extension(super::super::PASSAGE_EXTENSION);
     fs::create_dir(&passage).unwrap();
     let store = open(home.path());
+    let damaged = fs::read(&catalog).unwrap();
     let mut found = super::verify::Found::default();
-    store.verify_tables(true, &mut found).unwrap_err();
-    assert!(catalog.exists());
-    assert_eq!(store.manifests().unwrap(), records);
+    for _ in 0..2 {
+        store.verify_tables(true, &mut found).unwrap_err();
+        assert_eq!(store.manifests().unwrap(), records);
+        wait(store.put_manifest(sample("another"))).unwrap_err();
+    }
+    assert!(damaged == fs::read(&catalog).unwrap(), "it was written to");
     drop(store);
     let store = open(home.path());
     assert_eq!(store.manifests().unwrap(), records);
@@ -155,4 +191,123 @@ fn an_index_that_is_found_damaged_while_the_node_runs_is_built_anew() {
     let store = open(home.path());
     assert_holds(&store, &chunks);
     assert_eq!(verify(&store, false).damage.len(), 0);
+}
+
+#[test]
+fn an_index_of_which_a_page_cannot_be_read_is_built_anew_by_whoever_looks_there() {
+    let home = tempfile::tempdir().unwrap();
+    let chunks: Vec<_> = (0..300).map(|at| chunk(&mut random(at), 300)).collect();
+    let store = open(home.path());
+    put_all(&store, &chunks).unwrap();
+    wait(store.close()).unwrap();
+    drop(store);
+    let store = Store::open(home.path(), StoreConfig { index_cache_bytes: 0, ..small() }).unwrap();
+    let index = home.path().join(INDEX_FILE);
+    let mut content = fs::read(&index).unwrap();
+    let victim = *chunks[7].id().as_bytes();
+    for page in content.chunks_mut(4096).filter(|page| page.windows(32).any(|window| window == victim)) {
+        page[2..4].fill(0xff);
+    }
+    overwrite(&index, &content);
+    assert_holds(&store, &chunks);
+    assert!(index.with_extension("damaged").exists());
+    assert!(matches!(&verify(&store, false).damage[..], [damage] if damage.file == index && damage.mended));
+    assert_eq!(verify(&store, false).damage.len(), 0);
+}
+
+/// While it is armed: some calls on a file succeed, and all after them fail.
+#[derive(Debug)]
+struct FailsAfter {
+    file: &'static str,
+    armed: AtomicBool,
+    // The calls to come begin to count with a failed write.
+    waits: AtomicBool,
+    left: AtomicI64,
+}
+
+impl FailsAfter {
+    fn on(file: &'static str) -> Arc<Self> {
+        let (armed, waits, left) = <(AtomicBool, AtomicBool, AtomicI64)>::default();
+        Arc::new(Self { file, armed, waits, left })
+    }
+
+    fn arm(&self, after_a_write: bool, calls: i64) {
+        self.left.store(calls, Ordering::SeqCst);
+        self.waits.store(after_a_write, Ordering::SeqCst);
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Says whether there were more calls than were to succeed.
+    fn disarm(&self) -> bool {
+        self.armed.store(false, Ordering::SeqCst);
+        assert!(!self.waits.load(Ordering::SeqCst), "nothing was written");
+        self.left.load(Ordering::SeqCst) < 0
+    }
+}
+
+impl Faults for FailsAfter {
+    fn before(&self, call: FileCall, file: &Path) -> io::Result<()> {
+        let is_it = file.file_stem() == Path::new(self.file).file_stem() && self.armed.load(Ordering::SeqCst);
+        let fails = if !is_it {
+            false
+        } else if self.waits.load(Ordering::SeqCst) {
+            matches!(call, FileCall::Write { .. }) && self.waits.swap(false, Ordering::SeqCst)
+        } else {
+            self.left.fetch_sub(1, Ordering::SeqCst) <= 0
+        };
+        if fails { Err(io::Error::other("a test's fault")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn an_index_knows_all_after_a_fault_wherever_opening_it_anew_was_cut_short() {
+    let home = tempfile::tempdir().unwrap();
+    let faults = FailsAfter::on(INDEX_FILE);
+    let store = open_with(home.path(), faults.clone()).unwrap();
+    let mut chunks = Vec::new();
+    for calls in 0.. {
+        chunks.push(chunk(&mut random(calls as u64), 3_000));
+        put_all(&store, chunks.last()).unwrap();
+        faults.arm(true, calls);
+        let synced = store.shared().sync_index();
+        if !faults.disarm() {
+            assert!(calls > 10, "{calls}");
+            synced.unwrap();
+            break;
+        }
+        assert_holds(&store, &chunks);
+    }
+    assert_holds(&store, &chunks);
+    wait(store.close()).unwrap();
+    drop(store);
+    assert_holds(&open(home.path()), &chunks);
+}
+
+#[test]
+fn a_disk_that_fails_while_a_catalog_is_begun_anew_costs_no_record() {
+    let home = tempfile::tempdir().unwrap();
+    let catalog = home.path().join(CATALOG_FILE);
+    let store = open(home.path());
+    let mut records: Vec<_> = (0..50).map(|at| sample(&format!("content {at}"))).collect();
+    for record in &records {
+        wait(store.put_manifest(record.clone())).unwrap();
+    }
+    wait(store.close()).unwrap();
+    drop(store);
+    records.sort_unstable_by_key(|record| *record.hash.as_bytes());
+    let victim = records.remove(20);
+    flip(&catalog, &victim.encode());
+    let damaged = fs::read(&catalog).unwrap();
+    let faults = FailsAfter::on(CATALOG_FILE);
+    for calls in 0.. {
+        overwrite(&catalog, &damaged);
+        faults.arm(false, calls);
+        drop(open_with(home.path(), faults.clone()));
+        let has_failed = faults.disarm();
+        assert_eq!(open(home.path()).manifests().unwrap(), records, "after {calls} calls");
+        if !has_failed {
+            assert!(calls > 20, "{calls}");
+            break;
+        }
+    }
 }
